@@ -1,0 +1,51 @@
+# Everything a newcomer needs; `make help` lists it.
+SHELL := /bin/bash
+CARGO ?= cargo
+.DEFAULT_GOAL := help
+
+.PHONY: help run test lint bench bench-e2e fuzz guests docs setup clean
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what building needs: compiler, toolchain, wasm target
+	@./.ci/setup
+
+run: setup ## Build and run the gateway on its embedded defaults
+	$(CARGO) run --release --locked -p logboom-gateway -- run
+
+test: setup lint ## Lint, then every test; installs the peers that the tests talk to
+	@./tests/setup
+	$(CARGO) build --locked -p logboom-gateway
+	$(CARGO) test --locked --workspace
+	cd guests && $(CARGO) test --locked --workspace
+
+lint: setup ## Formatting, clippy, documentation, without building twice
+	$(CARGO) fmt --all --check
+	cd guests && $(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	cd guests && $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+bench: setup ## Measure functions: decoding, crossing, standard guests beside native code
+	$(CARGO) bench --locked -p logboom-codec
+	$(CARGO) bench --locked -p logboom-host
+	@echo "end to end, beside rsyslog and syslog-ng: make bench-e2e"
+
+bench-e2e: setup ## Measure the gateway beside rsyslog and syslog-ng, same machine, same run
+	@./tests/setup
+	$(CARGO) build --release --locked -p logboom-gateway
+	$(CARGO) bench --locked -p logboom-tests --bench end_to_end
+
+fuzz: setup ## Fuzz every decoder for FUZZ_SECONDS each (60)
+	./gateway/codec/fuzz/run.sh $${FUZZ_SECONDS:-60}
+
+guests: setup ## Build the guests as components into target/guests
+	cd guests && $(CARGO) build --release --locked --target wasm32-wasip2 --target-dir ../target/guests
+
+docs: setup ## Build the API documentation
+	$(CARGO) doc --locked --workspace --no-deps --open || true
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	cd guests && $(CARGO) clean

@@ -1,0 +1,25 @@
+//! Bytes to records and back: framing, decoding, encoding of syslog, and the JSON rendering.
+//!
+//! * **What enters**: bytes as a socket or a file gave them, and the time at which they came.
+//! * **What leaves**: [`framing::Frame`]s (spans of those bytes), [`logboom_record::Head`]s (spans
+//!   again), and records rendered as RFC 5424, RFC 3164 or JSON.
+//! * **Limits**: a frame is cut at the length its [`framing::Framer`] was given; an octet count has
+//!   at most [`framing::COUNT_DIGITS_MAX`] digits; everything else is linear in the frame, on
+//!   constant stack, without allocation.
+//! * **When it fails**: an octet count that cannot be read ends the session
+//!   ([`framing::FramingError`]); a frame that cannot be read is a record all the same in
+//!   [`decode::Mode::BestEffort`], and a [`decode::DecodeError`] in [`decode::Mode::Strict`].
+//! * **May import**: `logboom-record`. No I/O, no clock.
+//!
+//! What exactly is accepted, and where that differs from the RFCs and from other decoders, is in
+//! `docs/spec/syslog.md`.
+
+pub mod decode;
+pub mod encode;
+pub mod framing;
+
+mod civil;
+mod keyword;
+mod scan;
+
+pub use keyword::UnknownKeyword;

@@ -1,0 +1,197 @@
+//! The engine: one per process, with its epoch ticker and its cache of compiled components.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::error::LoadError;
+use crate::guest::root;
+
+/// One step of the clock by which deadlines are counted.
+const TICK: Duration = Duration::from_millis(2);
+
+/// What the engine sets aside for all guests together.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineLimits {
+    /// Most linear memory that any instance may have, in bytes.
+    pub memory_max: usize,
+    /// Most instances alive at once.
+    pub instances_max: u32,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self { memory_max: 64 << 20, instances_max: 256 }
+    }
+}
+
+/// Compiles components and ticks the deadlines of their calls.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: wasmtime::Engine,
+    pub(crate) limits: EngineLimits,
+    cache: Option<Arc<Path>>,
+    _ticker: Arc<Ticker>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("limits", &self.limits).field("cache", &self.cache).finish()
+    }
+}
+
+/// Ends the ticking thread with the last engine.
+#[derive(Debug)]
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            drop(thread.join());
+        }
+    }
+}
+
+impl Engine {
+    /// Starts an engine. Compiled components are kept in `cache`, a folder that only this user may
+    /// write to; it is made if need be.
+    ///
+    /// # Errors
+    /// [`LoadError::Engine`] when the machine cannot run it, [`LoadError::Cache`] when the folder
+    /// cannot be used or others may write to it.
+    pub fn new(limits: EngineLimits, cache: Option<PathBuf>) -> Result<Self, LoadError> {
+        let inner = wasmtime::Engine::new(&config(limits))
+            .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+        if let Some(path) = &cache {
+            prepare_cache(path)
+                .map_err(|cause| LoadError::Cache { path: path.clone(), cause })?;
+        }
+        let ticker = Ticker::start(&inner).map_err(|e| LoadError::Engine(e.to_string()))?;
+        Ok(Self { inner, limits, cache: cache.map(Into::into), _ticker: Arc::new(ticker) })
+    }
+
+    /// How many ticks a deadline is: rounded up, and one more because the first may come at once.
+    pub(crate) fn ticks(deadline: Duration) -> u64 {
+        let ticks = deadline.as_millis().div_ceil(TICK.as_millis());
+        u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Compiles a component, or takes it from the cache.
+    pub(crate) fn compile(&self, guest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        let cached = self.cache.as_ref().map(|folder| folder.join(self.cache_name(bytes)));
+        if let Some(component) = cached.as_deref().and_then(|path| self.load_cached(path)) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.inner, bytes).map_err(|error| {
+            LoadError::NotAComponent { guest: guest.to_owned(), cause: root(&error) }
+        })?;
+        if let Some(path) = cached
+            && let Err(error) = store_cached(&path, &component)
+        {
+            tracing::warn!(guest, %error, path = %path.display(), "compiled guest not cached");
+        }
+        Ok(component)
+    }
+
+    fn cache_name(&self, bytes: &[u8]) -> String {
+        let mut engine = DefaultHasher::new();
+        self.inner.precompile_compatibility_hash().hash(&mut engine);
+        let mut name = String::with_capacity(88);
+        for byte in Sha256::digest(bytes) {
+            name.push_str(&format!("{byte:02x}"));
+        }
+        format!("{name}-{:016x}.cwasm", engine.finish())
+    }
+
+    #[expect(unsafe_code, reason = "loads machine code that this user compiled before")]
+    fn load_cached(&self, path: &Path) -> Option<Component> {
+        if !path.try_exists().unwrap_or(false) {
+            return None;
+        }
+        // SAFETY: the file was written by `store_cached` from this engine's own compiler; the
+        // folder was checked to be writable by nobody but this user (`prepare_cache`), and the name
+        // holds the digest of the component and the engine's compatibility hash.
+        match unsafe { Component::deserialize_file(&self.inner, path) } {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "cached guest unusable, compiling anew");
+                None
+            }
+        }
+    }
+}
+
+fn config(limits: EngineLimits) -> Config {
+    let instances = limits.instances_max;
+    let mut pool = PoolingAllocationConfig::default();
+    pool.max_memory_size(limits.memory_max)
+        .total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(3))
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(64);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+impl Ticker {
+    fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (engine, stopped) = (engine.weak(), Arc::clone(&stop));
+        let thread = std::thread::Builder::new().name("guest-epoch".into()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::park_timeout(TICK);
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+/// Makes the folder, and refuses one that somebody else could put code into.
+fn prepare_cache(path: &Path) -> Result<(), String> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| error.to_string())?;
+    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    let own = std::fs::metadata("/proc/self").map_or(found.uid(), |own| own.uid());
+    if found.uid() != own {
+        return Err(format!("it belongs to user {}, not to this one ({own})", found.uid()));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(format!("others may write to it (mode {:o}); chmod it 700", found.mode() & 0o777));
+    }
+    Ok(())
+}
+
+/// Writes beside and renames, so that a reader never sees half a file.
+fn store_cached(path: &Path, component: &Component) -> Result<(), Box<dyn std::error::Error>> {
+    let bytes = component.serialize()?;
+    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(&bytes)?;
+    std::fs::rename(&beside, path)?;
+    Ok(())
+}

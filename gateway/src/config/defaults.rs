@@ -1,0 +1,96 @@
+//! What a key means when it is left out, in which range it may be, and why.
+//!
+//! "Ours" marks a choice that no measurement or document forced: it can change.
+
+use std::time::Duration;
+
+/// A default and its range, both ends allowed.
+pub(super) struct Bounds<T> {
+    pub(super) default: T,
+    pub(super) least: T,
+    pub(super) most: T,
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+/// The API is for this machine until the operator says otherwise.
+pub(super) const CONTROL_LISTEN: &str = "127.0.0.1:5000";
+
+/// Visible in the working directory, so that nobody has to look for it.
+pub(super) const DATA: &str = "logboom-data";
+
+/// Forty is the cap of logshuttle, whose place the gateway takes. At 1024 one destination would use
+/// up a usual limit of open files alone.
+pub(super) const MAX_CONNECTIONS: Bounds<usize> = Bounds { default: 40, least: 1, most: 1024 };
+
+/// A quarter of a small machine (1 GiB). Less than 16 MiB would not hold one batch a worker.
+pub(super) const MEMORY: Bounds<usize> =
+    Bounds { default: 256 * MIB, least: 16 * MIB, most: 1024 * GIB };
+
+/// 64 KiB holds the largest UDP datagram (65,507 bytes). At least 480 octets must be taken (RFC
+/// 5424 section 6.1); a batch holds 1 MiB.
+pub(super) const RECORD: Bounds<usize> = Bounds { default: 64 * KIB, least: 480, most: MIB };
+
+/// An eighth of the default memory: eight dead destinations before sources feel it; all of a
+/// smaller memory. Less than 1 MiB would not hold one batch.
+pub(super) const QUEUE: Bounds<usize> = Bounds { default: 32 * MIB, least: MIB, most: 1024 * GIB };
+
+/// A third of what Kubernetes grants before it kills (30 s). Ours.
+pub(super) const SHUTDOWN: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(10),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(600),
+};
+
+/// A session costs some KiB while it is idle, so 10,000 stay below the default memory. Ours.
+pub(super) const MAX_SESSIONS: Bounds<usize> =
+    Bounds { default: 10_000, least: 1, most: 1_000_000 };
+
+/// Longer than the keep-alive marks of common senders, short enough that half-open sessions go.
+/// Ours.
+pub(super) const IDLE: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(600),
+    least: Duration::from_secs(1),
+    most: Duration::from_secs(24 * 3600),
+};
+
+/// A frame comes in one write; half a minute covers a stalled network, and ends a peer that drips
+/// bytes to hold memory. Ours.
+pub(super) const FRAME_TIMEOUT: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(30),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(3600),
+};
+
+/// Datagrams have no back-pressure: 8 MiB bridge a pause of 100 ms at 250,000 records a second of
+/// 300 bytes. The kernel may grant less (`net.core.rmem_max`).
+pub(super) const RECEIVE_BUFFER: Bounds<usize> =
+    Bounds { default: 8 * MIB, least: 4 * KIB, most: GIB };
+
+/// Room for a batch (1 MiB), what is made of it, and tables of a guest's own. Ours. An instance
+/// does not start in less than 1 MiB; wasm ends at 4 GiB, and nobody wants that times the workers.
+pub(super) const GUEST_MEMORY: Bounds<usize> = Bounds { default: 64 * MIB, least: MIB, most: GIB };
+
+/// A thousand times what a batch takes in a good guest. Ours.
+pub(super) const GUEST_DEADLINE: Bounds<Duration> = Bounds {
+    default: Duration::from_millis(50),
+    least: Duration::from_millis(1),
+    most: Duration::from_secs(10),
+};
+
+/// What one scrape of Prometheus takes from one target without pain. Ours.
+pub(super) const SERIES_MAX: Bounds<usize> = Bounds { default: 10_000, least: 1, most: 1_000_000 };
+
+/// Field names come from programs, not from data; who makes more has a bug. Ours.
+pub(super) const NAMES_MAX: Bounds<usize> = Bounds { default: 1024, least: 1, most: 65_536 };
+
+// A destination's queue is part of the memory.
+const _: () = assert!(QUEUE.default <= MEMORY.default && QUEUE.least <= MEMORY.least);
+// A record fits in a queue and in a guest.
+const _: () = assert!(RECORD.most <= QUEUE.least && RECORD.most <= GUEST_MEMORY.least);
+// A session that has begun a frame is closed for the frame, not for being idle.
+const _: () = assert!(FRAME_TIMEOUT.default.as_millis() < IDLE.default.as_millis());
+// A shutdown can outlast a guest's batch.
+const _: () = assert!(GUEST_DEADLINE.default.as_millis() < SHUTDOWN.least.as_millis());

@@ -1,0 +1,205 @@
+//! What a configuration becomes, and that the documentation says the same.
+
+mod documented;
+mod endpoints;
+mod refused;
+mod survives;
+
+use super::*;
+
+/// Parses with an environment that has `AUTH_KEY` alone.
+fn parse(text: &str) -> Result<Config, Problems> {
+    let env = |name: &str| (name == "AUTH_KEY").then(|| "hunter2".to_owned());
+    Config::parse(text, "logboom.toml", &env)
+}
+
+/// Parses what must be valid.
+fn valid(text: &str) -> Config {
+    match parse(text) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems}\n{text}"),
+    }
+}
+
+/// The whole report of a text, without the name of the file.
+fn check(text: &str, expected: &[&str]) {
+    let problems = parse(text).map(|_| ()).unwrap_err().to_string();
+    let found: Vec<&str> =
+        problems.lines().map(|line| line.strip_prefix("logboom.toml:").unwrap()).collect();
+    assert_eq!(found, expected, "{text}");
+}
+
+/// A source that has no problem; the names of both are `s`.
+const TCP: &str = "[[source]]\nname = 's'\nurl = 'syslog+tcp://127.0.0.1:1'";
+const UDP: &str = "[[source]]\nname = 's'\nurl = 'syslog+udp://127.0.0.1:1'";
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = valid("");
+    assert_eq!(config.control.listen.to_string(), "127.0.0.1:5000");
+    assert_eq!(config.control.auth_key, None);
+    assert_eq!(
+        config.limits,
+        Limits {
+            max_connections: 40,
+            memory: 256 << 20,
+            record: 64 << 10,
+            queue: 32 << 20,
+            shutdown: Duration::from_secs(10),
+        }
+    );
+    assert_eq!(config.data, Path::new("logboom-data"));
+    assert!(config.sources.is_empty() && config.guests.is_empty());
+    assert!(config.pipelines.is_empty() && config.routes.is_empty() && config.drains.is_empty());
+    for text in ["\u{feff}", "\n\r\n", "# nothing", "[control]\n[limits]\n", "source = []"] {
+        assert_eq!(valid(text), config, "{text:?}");
+    }
+}
+
+#[test]
+fn the_embedded_configuration_listens_on_loopback_alone() {
+    let config = Config::embedded();
+    let urls: Vec<String> = config.sources.iter().map(|source| source.url.to_string()).collect();
+    assert_eq!(urls, ["syslog+udp://127.0.0.1:5514", "syslog+tcp://127.0.0.1:5514"]);
+    assert!(config.control.listen.ip().is_loopback());
+    let guests: Vec<&Component> = config.guests.iter().map(|guest| &guest.component).collect();
+    let standard = |name: &str| Component::Standard(name.to_owned());
+    assert_eq!(guests, [&standard("access"), &standard("oom"), &standard("count")]);
+    assert_eq!(
+        config.pipelines,
+        [Pipeline { sources: vec![0, 1], guests: vec![0, 1, 2], routes: vec![0] }]
+    );
+    let console = &config.routes[0];
+    assert_eq!(console.name, "console");
+    assert_eq!(console.destination.kind, DestinationKind::Stdout { format: LineFormat::Json });
+}
+
+#[test]
+fn every_key_reaches_its_field() {
+    let config = valid(include_str!("every_key.toml"));
+    assert_eq!(config.data, Path::new("d"));
+    assert_eq!(config.control.listen.to_string(), "[::1]:81");
+    assert_eq!(config.control.auth_key.map(|key| key.matches(b"k-hunter2")), Some(true));
+    assert_eq!(
+        config.limits,
+        Limits {
+            max_connections: 7,
+            memory: 64 << 20,
+            record: 1000,
+            queue: 2 << 20,
+            shutdown: Duration::from_millis(1500),
+        }
+    );
+    let udp = &config.sources[0];
+    assert_eq!(udp.url, SourceUrl::SyslogUdp(SocketAddr::from(([0, 0, 0, 0], 514))));
+    assert_eq!((udp.format, udp.receive_buffer), (Format::Rfc3164, 4096));
+    assert_eq!(
+        config.sources[1],
+        Source {
+            name: "tcp".to_owned(),
+            url: SourceUrl::SyslogTcp(SocketAddr::from(([127, 0, 0, 1], 601))),
+            app: AppTemplate::parse("a-{hostname}").unwrap(),
+            framing: Framing::Nul,
+            format: Format::Rfc5424,
+            strict: true,
+            oversize: Oversize::Reject,
+            max_sessions: 3,
+            idle: Duration::from_secs(60),
+            frame_timeout: Duration::from_secs(2),
+            receive_buffer: 8 << 20,
+        }
+    );
+    assert_eq!(
+        config.guests[0],
+        Guest {
+            name: "mine".to_owned(),
+            component: Component::Path(PathBuf::from("mine.wasm")),
+            config: "as it stands".to_owned(),
+            memory: 1 << 20,
+            deadline: Duration::from_millis(1),
+            on_fault: OnFault::Drop,
+            series_max: 5,
+            names_max: 6,
+        }
+    );
+    assert_eq!(config.guests[1].component, Component::Standard("k8s".to_owned()));
+    assert_eq!(
+        config.pipelines,
+        [
+            Pipeline { sources: vec![1], guests: vec![1, 0], routes: vec![1, 0] },
+            Pipeline { sources: vec![0], guests: vec![0], routes: vec![] },
+        ]
+    );
+    let orders = config.routes.iter().map(|route| (&*route.name, &*route.destination.canonical));
+    let orders: Vec<_> = orders.collect();
+    assert_eq!(orders, [("file", "file:///a/b?format=raw"), ("peer", "syslog+tcp://h:514")]);
+    assert_eq!(config.routes[1].when_full, Some(WhenFull::Block));
+    let drains = config.drains.iter().map(|drain| (&*drain.app, drain.when_full));
+    assert_eq!(drains.collect::<Vec<_>>(), [("*", None), ("web-shop", Some(WhenFull::Shed))]);
+}
+
+#[test]
+fn a_guests_table_crosses_as_the_same_json() {
+    let text = r#"
+[[guest]]
+name = "g"
+use = "std:json"
+[guest.config]
+text = "a\"b\\c\nd\te\u0000é\u007f"
+integers = [0, -1, 0xff, 9223372036854775807, 1_000]
+floats = [0.1, 1e300, -2.0, 5e-324]
+flag = true
+time = 2026-11-21T05:44:01Z
+empty = {}
+nested.deep."dotted.key" = [[], [{ a = 1 }]]
+"#;
+    let config = valid(text).guests.remove(0).config;
+    let found: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let expected = serde_json::json!({
+        "text": "a\"b\\c\nd\te\0é\u{7f}",
+        "integers": [0, -1, 255, i64::MAX, 1000],
+        "floats": [0.1, 1e300, -2.0, 5e-324],
+        "flag": true,
+        "time": "2026-11-21T05:44:01Z",
+        "empty": {},
+        "nested": { "deep": { "dotted.key": [[], [{ "a": 1 }]] } },
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_small_memory_bounds_the_queue_that_is_not_written() {
+    let limits = valid("[limits]\nmemory = \"16MiB\"").limits;
+    assert_eq!((limits.memory, limits.queue), (16 << 20, 16 << 20));
+}
+
+#[test]
+fn a_file_is_read_with_the_environment_of_the_process() {
+    let folder = std::env::temp_dir().join(format!("logboom-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("good.toml");
+    // Cargo sets this one for tests.
+    std::fs::write(&path, "[control]\nauth_key = \"${env:CARGO_PKG_NAME}\"").unwrap();
+    let key = Config::load(&path).unwrap().control.auth_key.unwrap();
+    assert_eq!(key.expose(), env!("CARGO_PKG_NAME"));
+
+    let check = |name: &str, content: Option<&[u8]>, expected: &str| {
+        let path = folder.join(name);
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let found = Config::load(&path).unwrap_err().to_string();
+        assert_eq!(found, format!("{}{expected}", path.display()));
+    };
+    check("missing", None, ": cannot be read: No such file or directory (os error 2)");
+    check("", None, ": cannot be read: Is a directory (os error 21)");
+    let latin1 = &b"data = 'x'\n# caf\xe9\n"[..];
+    check("latin1", Some(latin1), ":2:6: this byte is not UTF-8; allowed: UTF-8 text");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_file_that_never_ends_is_refused() {
+    let expected = "/dev/zero: is too large; allowed: at most 67108864 bytes";
+    assert_eq!(Config::load(Path::new("/dev/zero")).unwrap_err().to_string(), expected);
+}

@@ -1,0 +1,140 @@
+//! Admission: one budget of bytes for all batches in flight in the process, and the large buffers
+//! of batches that are done with, kept for the next ones: fresh pages from the kernel cost more than
+//! all decoding.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use logboom_record::Batch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The unit of the budget in bytes: fine enough for one record, coarse enough for the semaphore.
+const UNIT: usize = 256;
+
+/// Buffers below this size in bytes are left to the allocator.
+const SPARE_BYTES_MIN: usize = 64 << 10;
+/// Buffers kept of each kind.
+const SPARES_MAX: usize = 24;
+
+/// The budget.
+#[derive(Debug)]
+pub struct Admission {
+    units: Arc<Semaphore>,
+    units_max: usize,
+    spare_arenas: Mutex<Vec<Vec<u8>>>,
+    spare_rows: Mutex<Vec<Vec<u32>>>,
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// A share of nothing, for tests and for what is accounted elsewhere.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { _held: None }
+    }
+}
+
+impl Admission {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        let units_max = (bytes_max / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            units: Arc::new(Semaphore::new(units_max)),
+            units_max,
+            spare_arenas: Mutex::default(),
+            spare_rows: Mutex::default(),
+        }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.units_max.saturating_sub(self.units.available_permits()) * UNIT
+    }
+
+    /// An empty buffer for at least `bytes`.
+    #[must_use]
+    pub fn arena(&self, bytes: usize) -> Vec<u8> {
+        take(&self.spare_arenas, bytes)
+    }
+
+    /// An empty table for at least `words`.
+    #[must_use]
+    pub fn rows(&self, words: usize) -> Vec<u32> {
+        take(&self.spare_rows, words)
+    }
+
+    /// Takes back the buffers of a batch that is done with.
+    pub fn recycle(&self, batch: Batch) {
+        let (arena, rows) = batch.into_parts();
+        keep(&self.spare_arenas, arena);
+        keep(&self.spare_rows, rows);
+    }
+
+    fn units(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT).min(self.units_max)).unwrap_or(u32::MAX)
+    }
+
+    /// Waits until there is room for anything at all. Cancel safe.
+    pub async fn room(&self) {
+        drop(self.units.acquire().await);
+    }
+
+    /// Waits for a share of `bytes`. Waiters are served in order. Cancel safe.
+    pub async fn acquire(&self, bytes: usize) -> Permit {
+        let held = Arc::clone(&self.units).acquire_many_owned(self.units(bytes)).await;
+        // The semaphore is never closed.
+        Permit { _held: held.ok() }
+    }
+
+    /// A share of `bytes` if there is room now.
+    #[must_use]
+    pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
+        let held = Arc::clone(&self.units).try_acquire_many_owned(self.units(bytes));
+        held.ok().map(|held| Permit { _held: Some(held) })
+    }
+}
+
+fn take<T>(spares: &Mutex<Vec<Vec<T>>>, count: usize) -> Vec<T> {
+    if count * size_of::<T>() >= SPARE_BYTES_MIN {
+        let mut spares = spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = spares.iter().rposition(|spare| spare.capacity() >= count) {
+            return spares.swap_remove(at);
+        }
+    }
+    Vec::with_capacity(count)
+}
+
+fn keep<T>(spares: &Mutex<Vec<Vec<T>>>, mut spare: Vec<T>) {
+    if spare.capacity() * size_of::<T>() < SPARE_BYTES_MIN {
+        return;
+    }
+    spare.clear();
+    let mut spares = spares.lock().unwrap_or_else(PoisonError::into_inner);
+    if spares.len() < SPARES_MAX {
+        spares.push(spare);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_used_up_budget_refuses_and_recovers() {
+        let admission = Admission::new(1024);
+        let all = admission.acquire(1 << 30).await;
+        assert_eq!(admission.used(), 1024);
+        assert!(admission.try_acquire(1).is_none());
+        drop(all);
+        assert_eq!(admission.used(), 0);
+        let share = admission.try_acquire(257).unwrap();
+        assert_eq!(admission.used(), 512);
+        drop(share);
+    }
+}

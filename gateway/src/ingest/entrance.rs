@@ -1,0 +1,189 @@
+//! What the sessions of one source share: how its frames become records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use logboom_codec::decode::{Decoder, Format, Mode};
+use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
+use logboom_record::{app_hash, flags, Batch, Head, Record, SourceId, Span, UnixNanos, STRIDE};
+use tokio::sync::watch;
+
+use super::{Admission, Intake};
+use crate::config::{self, Source, TemplatePart};
+use crate::telemetry::ledger::{RejectReason, SourceBook};
+
+/// A source in service.
+pub(super) struct Entrance {
+    pub(super) name: String,
+    pub(super) sessions_max: usize,
+    pub(super) idle: Duration,
+    pub(super) frame_timeout: Duration,
+    pub(super) record_bytes_max: usize,
+    pub(super) book: Arc<SourceBook>,
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) shutdown: watch::Receiver<bool>,
+    id: SourceId,
+    framing: Framing,
+    oversize: Oversize,
+    decoder: Decoder,
+    app: App,
+}
+
+/// How a record gets its tenant key.
+enum App {
+    AppName,
+    HostName,
+    Constant(Vec<u8>),
+    Template(Vec<TemplatePart>),
+}
+
+impl Entrance {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a source, named by its fields")]
+    pub(super) fn new(
+        source: &Source,
+        id: SourceId,
+        record_bytes_max: usize,
+        book: Arc<SourceBook>,
+        intake: Arc<dyn Intake>,
+        admission: Arc<Admission>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        let format = match source.format {
+            config::Format::Auto => Format::Auto,
+            config::Format::Rfc5424 => Format::Rfc5424,
+            config::Format::Rfc3164 => Format::Rfc3164,
+        };
+        let mode = if source.strict { Mode::Strict } else { Mode::BestEffort };
+        let framing = match source.framing {
+            config::Framing::Auto => Framing::Auto,
+            config::Framing::Octet => Framing::Octet,
+            config::Framing::Lf => Framing::Lf,
+            config::Framing::Nul => Framing::Nul,
+        };
+        let oversize = match source.oversize {
+            config::Oversize::Truncate => Oversize::Truncate,
+            config::Oversize::Reject => Oversize::Reject,
+        };
+        let app = match source.app.parts() {
+            [TemplatePart::AppName] => App::AppName,
+            [TemplatePart::Hostname] => App::HostName,
+            [TemplatePart::Constant(text)] => App::Constant(text.as_bytes().to_vec()),
+            parts => App::Template(parts.to_vec()),
+        };
+        Self {
+            name: source.name.clone(),
+            sessions_max: source.max_sessions,
+            idle: source.idle,
+            frame_timeout: source.frame_timeout,
+            record_bytes_max,
+            book,
+            intake,
+            admission,
+            shutdown,
+            id,
+            framing,
+            oversize,
+            decoder: Decoder::new(format, mode),
+            app,
+        }
+    }
+
+    pub(super) fn framer(&self) -> Framer {
+        Framer::new(self.framing, self.record_bytes_max, self.oversize)
+    }
+
+    pub(super) fn rejects_oversize(&self) -> bool {
+        self.oversize == Oversize::Reject
+    }
+
+    /// Decodes the frames that lie in `arena` into a batch and enters them into the book.
+    pub(super) fn decode(&self, arena: Vec<u8>, frames: &[Frame]) -> Batch {
+        let received = UnixNanos::now();
+        let mut rows = self.admission.rows(frames.len() * STRIDE);
+        let mut bytes = 0;
+        let mut malformed = 0;
+        for frame in frames {
+            let Ok(mut head) = self.decoder.decode(&arena, frame.span, received) else {
+                malformed += 1;
+                continue;
+            };
+            if frame.truncated || frame.incomplete {
+                mark_cut(&mut head, frame);
+            }
+            match self.app {
+                App::AppName => head.app = head.app_name,
+                App::HostName => head.app = head.host,
+                App::Constant(_) | App::Template(_) => {}
+            }
+            head.app_hash = app_hash(head.app.of(&arena));
+            bytes += frame.span.len as usize;
+            rows.extend_from_slice(&head.pack());
+        }
+        if malformed > 0 {
+            self.book.reject(RejectReason::Malformed, malformed);
+        }
+        let mut batch = Batch::from_rows(arena, rows, self.id, received);
+        self.render_apps(&mut batch);
+        self.book.received.add(batch.len());
+        self.book.received_bytes.add(bytes);
+        self.book.in_pipeline.enter(batch.len());
+        batch
+    }
+
+    /// Fills in tenant keys that are not a part of the record as it stands.
+    fn render_apps(&self, batch: &mut Batch) {
+        match &self.app {
+            App::AppName | App::HostName => {}
+            App::Constant(text) => {
+                let span = batch.append(text);
+                for index in 0..batch.len() {
+                    batch.set_app(index, span);
+                }
+            }
+            App::Template(parts) => {
+                let mut last: (Vec<u8>, Span) = (Vec::new(), Span::NONE);
+                let mut text = Vec::new();
+                for index in 0..batch.len() {
+                    text.clear();
+                    if let Some(record) = batch.record(index) {
+                        render(parts, record, &mut text);
+                    }
+                    if text != last.0 {
+                        last = (text.clone(), batch.append(&text));
+                    }
+                    batch.set_app(index, last.1);
+                }
+            }
+        }
+    }
+
+    /// Waits for memory, then hands the batch on.
+    pub(super) async fn offer(&self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let permit = self.admission.acquire(batch.footprint()).await;
+        self.intake.take(batch, permit).await;
+    }
+}
+
+fn render(parts: &[TemplatePart], record: Record<'_>, out: &mut Vec<u8>) {
+    for part in parts {
+        match part {
+            TemplatePart::AppName => out.extend_from_slice(record.app_name()),
+            TemplatePart::Hostname => out.extend_from_slice(record.host()),
+            TemplatePart::Constant(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+}
+
+fn mark_cut(head: &mut Head, frame: &Frame) {
+    head.flags &= !flags::VERBATIM;
+    if frame.truncated {
+        head.flags |= flags::TRUNCATED;
+    }
+    if frame.incomplete {
+        head.flags |= flags::MALFORMED;
+    }
+}

@@ -1,0 +1,244 @@
+//! Syslog over TCP: RFC 6587 framings, one task per session.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use logboom_codec::framing::{Frame, Framer};
+use logboom_record::BATCH_RECORDS_MAX;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::entrance::Entrance;
+use crate::telemetry::ledger::RejectReason;
+
+/// Smallest and largest read buffer in bytes; it follows what the peer sends.
+const BUFFER_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
+/// A buffer filled to less than one part in this many is copied out instead of given away.
+const COPY_BELOW: usize = 4;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// How long to wait after accepting failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until shutdown, then waits for the sessions.
+pub(super) async fn serve(listener: TcpListener, entrance: Arc<Entrance>) {
+    let mut sessions = JoinSet::new();
+    let mut shutdown = entrance.shutdown.clone();
+    loop {
+        // Accepting and joining are cancel safe.
+        let accepted = tokio::select! {
+            () = stopping(&mut shutdown) => break,
+            Some(_) = sessions.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                if sessions.len() >= entrance.sessions_max {
+                    entrance.book.reject(RejectReason::Sessions, 1);
+                    let (source, limit) = (entrance.name.as_str(), entrance.sessions_max);
+                    tracing::warn!(source, %peer, limit, "session refused, source is full");
+                    continue;
+                }
+                sessions.spawn(session(stream, peer, Arc::clone(&entrance)));
+            }
+            // The peer is gone already, or descriptors ran out: neither ends the listener.
+            Err(error) => {
+                let source = entrance.name.as_str();
+                tracing::warn!(source, %error, "session not accepted");
+                if !matches!(error.kind(), ErrorKind::ConnectionAborted) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    while sessions.join_next().await.is_some() {}
+}
+
+/// Ready when shutdown has begun, or whoever could begin it is gone. Cancel safe.
+pub(super) async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    drop(shutdown.wait_for(|stop| *stop).await);
+}
+
+async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
+    entrance.book.sessions.enter(1);
+    let mut session = Session {
+        framer: entrance.framer(),
+        buffer: Vec::new(),
+        frames: Vec::new(),
+        read_bytes: *BUFFER_BYTES.start(),
+        entrance: &entrance,
+    };
+    let ended = session.run(&stream).await;
+    entrance.book.sessions.leave(1);
+    let source = entrance.name.as_str();
+    match ended {
+        End::Peer | End::Shutdown => tracing::debug!(source, %peer, "session ended"),
+        End::Idle => tracing::debug!(source, %peer, "session closed, idle"),
+        End::Framing(error) => {
+            entrance.book.reject(RejectReason::Framing, 1);
+            tracing::warn!(source, %peer, %error, "session closed, its framing cannot be followed");
+        }
+        End::Frame => {
+            entrance.book.reject(RejectReason::Timeout, 1);
+            tracing::warn!(source, %peer, limit = ?entrance.frame_timeout, "session closed, a frame did not end in time");
+        }
+        End::Broken(error) => tracing::debug!(source, %peer, %error, "session broke"),
+    }
+}
+
+/// Why a session ended.
+enum End {
+    Peer,
+    Shutdown,
+    Idle,
+    Frame,
+    Framing(logboom_codec::framing::FramingError),
+    Broken(std::io::Error),
+}
+
+struct Session<'a> {
+    framer: Framer,
+    /// Bytes not yet consumed, at its front.
+    buffer: Vec<u8>,
+    frames: Vec<Frame>,
+    /// Room to make for the next read.
+    read_bytes: usize,
+    entrance: &'a Entrance,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, stream: &TcpStream) -> End {
+        let mut shutdown = self.entrance.shutdown.clone();
+        let mut frame_deadline = None;
+        loop {
+            let wait = match frame_deadline {
+                Some(deadline) => deadline,
+                None => tokio::time::Instant::now() + self.entrance.idle,
+            };
+            // Waiting for readiness is cancel safe.
+            let ready = tokio::select! {
+                biased;
+                ready = tokio::time::timeout_at(wait, stream.readable()) => ready,
+                () = stopping(&mut shutdown) => return self.end(End::Shutdown).await,
+            };
+            match ready {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return self.end(End::Broken(error)).await,
+                Err(_) if frame_deadline.is_some() => return self.end(End::Frame).await,
+                Err(_) => return End::Idle,
+            }
+            self.entrance.admission.room().await;
+            if self.buffer.capacity() == 0 {
+                self.buffer = self.entrance.admission.arena(self.read_bytes);
+            }
+            self.buffer.reserve(self.read_bytes.saturating_sub(self.buffer.len()));
+            match stream.try_read_buf(&mut self.buffer) {
+                Ok(0) => return self.end(End::Peer).await,
+                Ok(n) => self.adapt(n),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return self.end(End::Broken(error)).await,
+            }
+            let has_frames = match self.cut().await {
+                Ok(has_frames) => has_frames,
+                Err(error) => return End::Framing(error),
+            };
+            if self.buffer.is_empty() {
+                // An idle session holds no buffer.
+                self.buffer = Vec::new();
+                frame_deadline = None;
+            } else if has_frames || frame_deadline.is_none() {
+                // The frame at the front began with this read.
+                let now = tokio::time::Instant::now();
+                frame_deadline = Some(now + self.entrance.frame_timeout);
+            }
+            if *shutdown.borrow() {
+                return self.end(End::Shutdown).await;
+            }
+        }
+    }
+
+    /// Reads more at a time while the peer fills the buffer, less when it does not.
+    fn adapt(&mut self, n: usize) {
+        if n >= self.read_bytes {
+            self.read_bytes = (self.read_bytes * 2).min(*BUFFER_BYTES.end());
+        } else if n < self.read_bytes / 8 {
+            self.read_bytes = (self.read_bytes / 2).max(*BUFFER_BYTES.start());
+        }
+    }
+
+    /// Cuts and hands on what the buffer has; keeps the begun frame at its front. Returns whether
+    /// any frame was complete.
+    async fn cut(&mut self) -> Result<bool, logboom_codec::framing::FramingError> {
+        let mut has_frames = false;
+        loop {
+            self.frames.clear();
+            let cut = self.framer.cut(&self.buffer, 0, &mut self.frames, BATCH_RECORDS_MAX);
+            let rejected = self.framer.rejected();
+            if rejected > 0 {
+                let n = usize::try_from(rejected).unwrap_or(usize::MAX);
+                self.entrance.book.reject(RejectReason::Oversize, n);
+            }
+            let consumed = match &cut {
+                Ok(consumed) => *consumed,
+                Err(_) => self.frames.last().map_or(0, |f| (f.span.offset + f.span.len) as usize),
+            };
+            let is_full = self.frames.len() >= BATCH_RECORDS_MAX;
+            if self.frames.is_empty() {
+                self.buffer.drain(..consumed);
+            } else {
+                has_frames = true;
+                let arena = self.detach(consumed);
+                let batch = self.entrance.decode(arena, &self.frames);
+                self.entrance.offer(batch).await;
+            }
+            cut?;
+            if !is_full {
+                return Ok(has_frames);
+            }
+        }
+    }
+
+    /// Takes the consumed front of the buffer as an arena, without copying it when it is large.
+    fn detach(&mut self, consumed: usize) -> Vec<u8> {
+        let rest = self.buffer.len() - consumed;
+        if consumed < self.buffer.capacity() / COPY_BELOW || rest > consumed {
+            let arena = self.buffer.get(..consumed).unwrap_or_default().to_vec();
+            self.buffer.drain(..consumed);
+            return arena;
+        }
+        // A session with nothing begun holds no buffer.
+        let next = if rest == 0 { 0 } else { rest + self.read_bytes };
+        let mut next = self.entrance.admission.arena(next);
+        next.extend_from_slice(self.buffer.get(consumed..).unwrap_or_default());
+        let mut arena = std::mem::replace(&mut self.buffer, next);
+        arena.truncate(consumed);
+        arena
+    }
+
+    /// Hands on what is left when the stream is over.
+    async fn end(&mut self, end: End) -> End {
+        self.frames.clear();
+        if let Err(error) = self.framer.finish(&self.buffer, 0, &mut self.frames) {
+            return End::Framing(error);
+        }
+        if !self.frames.is_empty() {
+            let arena = std::mem::take(&mut self.buffer);
+            let batch = self.entrance.decode(arena, &self.frames);
+            self.entrance.offer(batch).await;
+        }
+        end
+    }
+}

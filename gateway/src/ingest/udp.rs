@@ -1,0 +1,162 @@
+//! Syslog over UDP (RFC 5426): many datagrams a system call, kernel drops counted.
+
+use std::io::{Error, ErrorKind, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use logboom_codec::framing::Frame;
+use logboom_record::{Span, BATCH_BYTES_MAX};
+use nix::cmsg_space;
+use nix::sys::socket::{
+    recvmmsg, setsockopt, sockopt, ControlMessageOwned, MsgFlags, MultiHeaders,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use super::entrance::Entrance;
+use super::tcp::stopping;
+use crate::telemetry::ledger::RejectReason;
+
+/// Datagrams a system call may bring.
+const DATAGRAMS_MAX: usize = 128;
+/// Bytes a datagram can have, the UDP header aside.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Datagrams of one batch; several system calls make one while the kernel has more.
+const BATCH_DATAGRAMS_MAX: usize = 1024;
+
+pub(super) fn bind(address: SocketAddr, receive_buffer: usize) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Only root may go beyond the system's limit; the plain option takes what it can get.
+    if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
+        socket.set_recv_buffer_size(receive_buffer)?;
+    }
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Receives until shutdown.
+pub(super) async fn serve(socket: UdpSocket, entrance: Arc<Entrance>) {
+    let mut receiver = Receiver::new();
+    let mut shutdown = entrance.shutdown.clone();
+    loop {
+        // Waiting for readiness is cancel safe.
+        let ready = tokio::select! {
+            biased;
+            ready = socket.readable() => ready,
+            () = stopping(&mut shutdown) => break,
+        };
+        if ready.is_err() {
+            continue;
+        }
+        let is_last = *shutdown.borrow();
+        if let Err(error) = receiver.fill(&socket, &entrance) {
+            let source = entrance.name.as_str();
+            tracing::warn!(source, %error, "datagrams not received");
+        }
+        receiver.hand_on(&entrance).await;
+        if is_last {
+            break;
+        }
+    }
+}
+
+/// The buffers of one socket, reused.
+struct Receiver {
+    slots: Vec<Vec<u8>>,
+    arena: Vec<u8>,
+    frames: Vec<Frame>,
+    /// Datagrams that the kernel has dropped so far; it wraps.
+    overflowed: u32,
+}
+
+impl Receiver {
+    fn new() -> Self {
+        Self {
+            slots: vec![vec![0; DATAGRAM_BYTES_MAX]; DATAGRAMS_MAX],
+            arena: Vec::new(),
+            frames: Vec::new(),
+            overflowed: 0,
+        }
+    }
+
+    /// Takes what the kernel has, as far as a batch goes.
+    fn fill(&mut self, socket: &UdpSocket, entrance: &Entrance) -> std::io::Result<()> {
+        let mut headers = MultiHeaders::preallocate(DATAGRAMS_MAX, Some(cmsg_space!(u32)));
+        while self.frames.len() < BATCH_DATAGRAMS_MAX && self.arena.len() < BATCH_BYTES_MAX / 2 {
+            match socket.try_io(Interest::READABLE, || self.receive(socket, &mut headers, entrance)) {
+                Ok(n) if n < DATAGRAMS_MAX => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        socket: &UdpSocket,
+        headers: &mut MultiHeaders<()>,
+        entrance: &Entrance,
+    ) -> std::io::Result<usize> {
+        let slots = self.slots.iter_mut().map(|slot| [IoSliceMut::new(slot)]);
+        let mut slots: Vec<[IoSliceMut<'_>; 1]> = slots.collect();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let results =
+            recvmmsg(socket.as_raw_fd(), headers, slots.iter_mut(), flags, None)
+                .map_err(Error::from)?;
+        let mut count = 0;
+        let mut dropped = None;
+        let mut lengths = [0usize; DATAGRAMS_MAX];
+        for (length, message) in lengths.iter_mut().zip(results) {
+            *length = message.bytes;
+            count += 1;
+            for control in message.cmsgs().into_iter().flatten() {
+                if let ControlMessageOwned::RxqOvfl(total) = control {
+                    dropped = Some(total);
+                }
+            }
+        }
+        if let Some(total) = dropped {
+            let new = total.wrapping_sub(self.overflowed);
+            self.overflowed = total;
+            entrance.book.reject(RejectReason::Kernel, new as usize);
+        }
+        for (slot, length) in self.slots.iter().zip(lengths).take(count) {
+            let datagram = slot.get(..length).unwrap_or_default();
+            let truncated = length > entrance.record_bytes_max;
+            if truncated && entrance.rejects_oversize() {
+                entrance.book.reject(RejectReason::Oversize, 1);
+                continue;
+            }
+            let kept = datagram.get(..entrance.record_bytes_max).unwrap_or(datagram);
+            let start = self.arena.len();
+            self.arena.extend_from_slice(kept);
+            let span = Span::new(start, self.arena.len());
+            self.frames.push(Frame { span, truncated, incomplete: false });
+        }
+        Ok(count)
+    }
+
+    async fn hand_on(&mut self, entrance: &Entrance) {
+        if self.frames.is_empty() {
+            return;
+        }
+        let frames = std::mem::take(&mut self.frames);
+        let arena = std::mem::take(&mut self.arena);
+        // A datagram cannot wait in the peer: without memory it is refused, and counted.
+        match entrance.admission.try_acquire(arena.capacity()) {
+            Some(permit) => {
+                let batch = entrance.decode(arena, &frames);
+                if !batch.is_empty() {
+                    entrance.intake.take(batch, permit).await;
+                }
+            }
+            None => entrance.book.reject(RejectReason::Memory, frames.len()),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The gateway: the rooms between a source's bytes and a destination's, wired in [`run`].
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`config`] | one TOML file to types without invalid state |
+//! | [`ingest`] | listeners, sessions, admission; bytes to batches |
+//! | [`pipeline`] | batches through guests |
+//! | [`route`] | which destinations a record goes to |
+//! | [`outbound`] | queues, lanes, connections, connectors |
+//! | [`control`] | health, metrics, the ledger over HTTP |
+//! | [`telemetry`] | the ledger and the metrics page |
+//! | [`load`] | `logboom send` and `logboom receive` |
+//!
+//! Rooms import `config` and `telemetry`, never each other.
+
+pub mod config;
+pub mod control;
+pub mod ingest;
+pub mod load;
+pub mod outbound;
+pub mod pipeline;
+pub mod route;
+pub mod run;
+pub mod telemetry;
+pub mod trial;

@@ -1,0 +1,170 @@
+//! The `logboom` command.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use logboom_gateway::config::Problems;
+use logboom_gateway::load::{ReceiveOptions, SendOptions};
+use logboom_gateway::run::{self, Gateway};
+use logboom_gateway::trial::{self, TestOptions};
+use tokio::signal::unix::{signal, SignalKind};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A WebAssembly-extensible log gateway: syslog in, sandboxed guests, capped delivery out.
+#[derive(Debug, Parser)]
+#[command(name = "logboom", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run {
+        /// Configuration file; without one, embedded defaults on loopback addresses
+        #[arg(short, long)]
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration, its guests included, and say everything that is wrong with it
+    Check {
+        /// Configuration file
+        #[arg(short, long)]
+        config: Option<PathBuf>,
+    },
+    /// Send sequence-numbered records
+    Send(SendOptions),
+    /// Receive records and verify that each came once and in order
+    Receive(ReceiveOptions),
+    /// Look at guests and try them
+    #[command(subcommand)]
+    Guest(GuestCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum GuestCommand {
+    /// Show a component's roles, interest, routes, metrics, imports and exports
+    Inspect {
+        /// A component file, or std:NAME
+        guest: String,
+        /// Configuration for it, as JSON
+        #[arg(long, default_value = "")]
+        config: String,
+    },
+    /// Run records through a guest and show what it makes of them, one JSON object a record
+    Test(TestOptions),
+}
+
+/// How a command ended: 0 well, 1 its input was refused. Clap exits with 2 on wrong usage.
+type Ended = anyhow::Result<ExitCode>;
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Run { config } => run_gateway(config.as_deref()),
+        Command::Check { config } => check(config.as_deref()),
+        Command::Send(options) => {
+            options.run(&mut std::io::stdout()).map(|_| ExitCode::SUCCESS).map_err(Into::into)
+        }
+        Command::Receive(options) => receive(&options),
+        Command::Guest(GuestCommand::Inspect { guest, config }) => {
+            trial::inspect(&guest, &config, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Guest(GuestCommand::Test(options)) => {
+            trial::test(&options, &mut std::io::stdout())
+                .map(|as_expected| ExitCode::from(u8::from(!as_expected)))
+        }
+    };
+    ended.unwrap_or_else(|error| {
+        complain(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// One message to the operator. If standard error is gone there is nobody left to tell.
+fn complain(message: &str) {
+    drop(writeln!(std::io::stderr(), "logboom: {message}"));
+}
+
+fn receive(options: &ReceiveOptions) -> Ended {
+    let report = options.run(&mut std::io::stdout(), &mut std::io::stderr())?;
+    let failed = options.expect.is_some() && !report.is_clean();
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// Problems are listed as they are, a line each, without a prefix: editors read them.
+fn refuse(problems: &Problems) -> Ended {
+    write!(std::io::stderr(), "{problems}")?;
+    writeln!(std::io::stderr())?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn check(path: Option<&Path>) -> Ended {
+    let config = match run::read_config(path) {
+        Ok(config) => config,
+        Err(problems) => return refuse(&problems),
+    };
+    run::check(&config)?;
+    let name = path.map_or_else(|| "embedded defaults".into(), |p| p.display().to_string());
+    writeln!(
+        std::io::stdout(),
+        "{name}: ok ({} sources, {} guests, {} routes, {} drains)",
+        config.sources.len(),
+        config.guests.len(),
+        config.routes.len(),
+        config.drains.len(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_gateway(path: Option<&Path>) -> Ended {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOGBOOM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .with_target(false)
+        .init();
+    let config = match run::read_config(path) {
+        Ok(config) => config,
+        Err(problems) => return refuse(&problems),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anything else, so that an early signal is not missed.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let gateway = run::start(&config, run::install_metrics()?).await?;
+        announce(&gateway, path.is_none())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+        let ledger = std::sync::Arc::clone(&gateway.ledger);
+        gateway.shutdown().await;
+        writeln!(std::io::stderr(), "ledger {}", ledger.to_json())?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Says where it listens and, on the defaults, what to try.
+fn announce(gateway: &Gateway, is_default: bool) -> std::io::Result<()> {
+    let mut out = std::io::stderr().lock();
+    for (name, scheme, address) in &gateway.listening {
+        writeln!(out, "listening source={name} url={scheme}://{address}")?;
+    }
+    writeln!(out, "listening control=http://{}", gateway.control)?;
+    if is_default {
+        let port = gateway.listening.first().map_or(0, |(_, _, address)| address.port());
+        writeln!(out, "try: logger -n 127.0.0.1 -P {port} -d --rfc5424 \"hello\"")?;
+        writeln!(out, "     curl -s http://{}/metrics", gateway.control)?;
+        writeln!(out, "     curl -s http://{}/v1/ledger", gateway.control)?;
+    }
+    writeln!(out, "ready")
+}

@@ -1,0 +1,182 @@
+//! The metrics page: Prometheus text 0.0.4.
+//!
+//! The gateway's own metrics go through the `metrics` facade; the ledger is copied into it when
+//! the page is asked for, so that counting costs one addition a batch. What meters count is
+//! written behind, each series with the label `guest`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use logboom_host::{Guest, MetricKind, Sample, SeriesView};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::ledger::{DestinationBook, Ledger, SourceBook};
+use super::metric;
+
+/// Bounds of the histogram of seconds in a guest.
+const SECONDS: &[f64] = &[1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 2.5e-1];
+/// Bounds of the histogram of records in a call.
+const RECORDS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+/// Installs the recorder of the process. A second call fails, which tests run into.
+///
+/// # Errors
+/// A sentence, when another recorder is there or a bound is invalid.
+pub fn install() -> Result<PrometheusHandle, String> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(metric::GUEST_CALL_SECONDS.into()), SECONDS)
+        .and_then(|b| {
+            b.set_buckets_for_metric(Matcher::Full(metric::GUEST_CALL_RECORDS.into()), RECORDS)
+        })
+        .map_err(|error| error.to_string())?;
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
+    for each in metric::ALL {
+        match each.kind {
+            "counter" => metrics::describe_counter!(each.name, each.help),
+            "gauge" => metrics::describe_gauge!(each.name, each.help),
+            _ => metrics::describe_histogram!(each.name, each.help),
+        }
+    }
+    Ok(handle)
+}
+
+/// What the page is written from.
+#[derive(Debug)]
+pub struct Exposition {
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// All guests in force.
+    pub guests: Vec<Arc<Guest>>,
+}
+
+impl Exposition {
+    /// Writes the page. `arena_bytes` is what batches in flight hold.
+    #[must_use]
+    pub fn page(&self, handle: &PrometheusHandle, arena_bytes: usize) -> String {
+        self.ledger.sources().iter().for_each(|book| publish_source(book));
+        self.ledger.destinations().iter().for_each(|book| publish_destination(book));
+        gauge(metric::LEDGER_BALANCED, &[], u64::from(self.ledger.is_balanced()));
+        gauge(metric::PROCESS_MEMORY_BYTES, &[], resident_bytes());
+        gauge(metric::PROCESS_ARENA_BYTES, &[], arena_bytes as u64);
+        for guest in &self.guests {
+            let (series, refused) = guest.series_counts();
+            gauge(metric::GUEST_SERIES, &[("guest", guest.name())], series as u64);
+            counter(metric::GUEST_SERIES_REFUSED, &[("guest", guest.name())], refused);
+        }
+        handle.run_upkeep();
+        let mut page = handle.render();
+        self.render_meters(&mut page);
+        page
+    }
+
+    /// A metric that two guests declare is written once, with the series of both.
+    fn render_meters(&self, page: &mut String) {
+        let mut families: Vec<(String, String)> = Vec::new();
+        for guest in &self.guests {
+            guest.for_each_series(|view| {
+                let at = families.iter().position(|(name, _)| name == view.metric);
+                let at = at.unwrap_or_else(|| {
+                    families.push((view.metric.to_owned(), family_head(&view)));
+                    families.len() - 1
+                });
+                write_series(&mut families[at].1, guest.name(), &view);
+            });
+        }
+        families.iter().for_each(|(_, text)| page.push_str(text));
+    }
+}
+
+fn family_head(view: &SeriesView<'_>) -> String {
+    let kind = match view.kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
+    };
+    let help = view.help.replace('\\', "\\\\");
+    format!("# HELP {0} {help}\n# TYPE {0} {kind}\n", view.metric)
+}
+
+fn write_series(out: &mut String, guest: &str, view: &SeriesView<'_>) {
+    let mut labels = format!("guest=\"{}\"", escape(guest));
+    for (name, value) in view.label_names.iter().zip(view.label_values) {
+        labels.push_str(&format!(",{name}=\"{}\"", escape(value)));
+    }
+    let mut line = |suffix: &str, extra: &str, value: &dyn std::fmt::Display| {
+        writeln!(out, "{}{suffix}{{{labels}{extra}}} {value}", view.metric)
+            .unwrap_or_default();
+    };
+    match view.sample {
+        Sample::Number(value) => line("", "", value),
+        Sample::Histogram { buckets, sum, count } => {
+            let mut below = 0;
+            for (bound, n) in view.bounds.iter().zip(buckets) {
+                below += n;
+                line("_bucket", &format!(",le=\"{bound}\""), &below);
+            }
+            line("_bucket", ",le=\"+Inf\"", count);
+            line("_sum", "", sum);
+            line("_count", "", count);
+        }
+    }
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn labels(pairs: &[(&'static str, &str)]) -> Vec<metrics::Label> {
+    pairs.iter().map(|(k, v)| metrics::Label::new(*k, (*v).to_owned())).collect()
+}
+
+fn counter(name: &'static str, pairs: &[(&'static str, &str)], value: u64) {
+    metrics::counter!(name, labels(pairs)).absolute(value);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats in the exposition format")]
+fn gauge(name: &'static str, pairs: &[(&'static str, &str)], value: u64) {
+    metrics::gauge!(name, labels(pairs)).set(value as f64);
+}
+
+fn publish_source(book: &SourceBook) {
+    let source = [("source", book.name.as_str())];
+    counter(metric::INGEST_RECEIVED, &source, book.received.get());
+    counter(metric::INGEST_RECEIVED_BYTES, &source, book.received_bytes.get());
+    for (reason, n) in book.rejected() {
+        counter(metric::INGEST_REJECTED, &[source[0], ("reason", reason.keyword())], n);
+    }
+    gauge(metric::INGEST_SESSIONS, &source, book.sessions.get());
+    counter(metric::PIPELINE_CREATED, &source, book.created.get());
+    counter(metric::PIPELINE_ROUTED, &source, book.routed.get());
+    counter(metric::PIPELINE_COPIES, &source, book.copies.get());
+    for (reason, n) in book.dropped.iter() {
+        counter(metric::PIPELINE_DROPPED, &[source[0], ("reason", reason.keyword())], n);
+    }
+    counter(metric::PIPELINE_PARKED, &source, book.parked.get());
+    gauge(metric::PIPELINE_IN_FLIGHT, &source, book.in_pipeline.get());
+}
+
+fn publish_destination(book: &DestinationBook) {
+    let destination = [("destination", book.name.as_str())];
+    counter(metric::OUTBOUND_ACCEPTED, &destination, book.accepted.get());
+    counter(metric::OUTBOUND_DELIVERED, &destination, book.delivered.get());
+    counter(metric::OUTBOUND_DELIVERED_BYTES, &destination, book.delivered_bytes.get());
+    for (reason, n) in book.dropped.iter() {
+        counter(metric::OUTBOUND_DROPPED, &[destination[0], ("reason", reason.keyword())], n);
+    }
+    counter(metric::OUTBOUND_PARKED, &destination, book.parked.get());
+    gauge(metric::OUTBOUND_IN_FLIGHT, &destination, book.in_flight.get());
+    gauge(metric::OUTBOUND_QUEUE_BYTES, &destination, book.queue_bytes.get());
+    gauge(metric::OUTBOUND_CONNECTIONS, &destination, book.connections.get());
+    counter(metric::OUTBOUND_CONNECTS, &destination, book.connects.get());
+    counter(metric::OUTBOUND_FAILURES, &destination, book.failures.get());
+}
+
+/// Resident memory from `/proc/self/status`, 0 where there is none.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

@@ -1,0 +1,80 @@
+//! Every metric of the gateway itself, by name: one list, from which the page is written.
+//!
+//! Names are `logboom_<room>_<what>_<unit>[_total]`; labels come from a fixed list.
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its full name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident $kind:literal $name:literal $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// All of them.
+        pub const ALL: &[Metric] = &[$(Metric { name: $name, kind: $kind, help: $help },)*];
+    };
+}
+
+metrics! {
+    INGEST_RECEIVED "counter" "logboom_ingest_records_received_total" "Records taken in, by source.";
+    INGEST_RECEIVED_BYTES "counter" "logboom_ingest_received_bytes_total" "Bytes of frames taken in, by source.";
+    INGEST_REJECTED "counter" "logboom_ingest_rejected_total" "Frames or sessions refused at the door, by source and reason.";
+    INGEST_SESSIONS "gauge" "logboom_ingest_sessions" "Open sessions, by source.";
+    PIPELINE_CREATED "counter" "logboom_pipeline_records_created_total" "Records that guests made, by source.";
+    PIPELINE_ROUTED "counter" "logboom_pipeline_records_routed_total" "Records handed to at least one destination, by source.";
+    PIPELINE_COPIES "counter" "logboom_pipeline_records_copied_total" "Records handed on, once for each destination, by source.";
+    PIPELINE_DROPPED "counter" "logboom_pipeline_records_dropped_total" "Records dropped before any destination, by source and reason.";
+    PIPELINE_PARKED "counter" "logboom_pipeline_records_parked_total" "Records parked before any destination, by source.";
+    PIPELINE_IN_FLIGHT "gauge" "logboom_pipeline_records_in_flight" "Records in the pipeline now, by source.";
+    GUEST_CALL_SECONDS "histogram" "logboom_guest_call_seconds" "Seconds a batch spends in a guest and at its border, by guest and role.";
+    GUEST_CALL_RECORDS "histogram" "logboom_guest_call_records" "Records of a batch that cross into a guest, by guest and role.";
+    GUEST_CROSSED "counter" "logboom_guest_records_crossed_total" "Records that crossed into a guest, by guest and role.";
+    GUEST_FAULTS "counter" "logboom_guest_faults_total" "Failed calls, bisection included, by guest and kind.";
+    GUEST_DROPPED "counter" "logboom_guest_records_dropped_total" "Records a guest dropped, by guest and its own reason.";
+    GUEST_SERIES "gauge" "logboom_guest_series" "Series a guest has, by guest.";
+    GUEST_SERIES_REFUSED "counter" "logboom_guest_series_refused_total" "Series refused at the limit and summed in the overflow series, by guest.";
+    OUTBOUND_ACCEPTED "counter" "logboom_outbound_records_accepted_total" "Records taken into a destination's queue.";
+    OUTBOUND_DELIVERED "counter" "logboom_outbound_records_delivered_total" "Records that a destination has.";
+    OUTBOUND_DELIVERED_BYTES "counter" "logboom_outbound_delivered_bytes_total" "Bytes written to a destination, framing included.";
+    OUTBOUND_DROPPED "counter" "logboom_outbound_records_dropped_total" "Records dropped on the way to a destination, by reason.";
+    OUTBOUND_PARKED "counter" "logboom_outbound_records_parked_total" "Records parked on the way to a destination.";
+    OUTBOUND_IN_FLIGHT "gauge" "logboom_outbound_records_in_flight" "Records queued for a destination or being written.";
+    OUTBOUND_QUEUE_BYTES "gauge" "logboom_outbound_queue_bytes" "Bytes queued for a destination.";
+    OUTBOUND_CONNECTIONS "gauge" "logboom_outbound_connections" "Open connections to a destination.";
+    OUTBOUND_CONNECTS "counter" "logboom_outbound_connects_total" "Connections opened to a destination.";
+    OUTBOUND_FAILURES "counter" "logboom_outbound_failures_total" "Attempts to connect or write that failed.";
+    LEDGER_BALANCED "gauge" "logboom_ledger_balanced" "1 while every book of the ledger balances.";
+    PROCESS_MEMORY_BYTES "gauge" "logboom_process_resident_bytes" "Resident memory of the process.";
+    PROCESS_ARENA_BYTES "gauge" "logboom_process_arena_bytes" "Bytes of batches in flight, of the memory limit.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        for metric in ALL {
+            let is_counter = metric.kind == "counter";
+            assert!(metric.name.starts_with("logboom_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), is_counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            assert_eq!(ALL.iter().filter(|m| m.name == metric.name).count(), 1, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../../docs/book/metrics.md");
+        for metric in ALL {
+            let row = format!("| `{}` | {} | {} |", metric.name, metric.kind, metric.help);
+            assert!(page.contains(&row), "docs/book/metrics.md lacks: {row}");
+        }
+    }
+}

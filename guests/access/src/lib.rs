@@ -1,0 +1,166 @@
+//! `std:access`: fields of nginx and Apache access logs.
+//!
+//! ```text
+//! client ident user [time] "method path protocol" status bytes "referer" "user agent"
+//! └──────────────── common ─────────────────────────────────┘ └───── combined ──────┘
+//! ```
+//! Configuration: `{"format": "auto"}`; `common` and `combined` accept that format only.
+//!
+//! Fields: `client`, `user`, `method`, `path`, `protocol`, `status` (integer), `bytes` (integer),
+//! `referer`, `user_agent`. What is written as `-` is left out, but for `bytes`, where it means 0.
+//! A request line that is none gives the field `request` instead of method, path and protocol. The
+//! event time is taken from the line where the record came without one. What is not such a line is
+//! left alone; what stands behind the known parts is ignored, as operators append to this format.
+
+use guest_scan::{find, time};
+use logboom_guest::{Batch, Edits, FieldId, Guest, Manifest, Parser, Record, config, flags};
+use memchr::memrchr;
+
+mod line;
+
+use line::Line;
+
+/// The guest.
+#[derive(Debug)]
+pub struct Access {
+    format: Format,
+    ids: Ids,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Auto,
+    Combined,
+    Common,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    format: Format,
+}
+
+#[derive(Debug)]
+struct Ids {
+    client: FieldId,
+    user: FieldId,
+    request: FieldId,
+    method: FieldId,
+    path: FieldId,
+    protocol: FieldId,
+    status: FieldId,
+    bytes: FieldId,
+    referer: FieldId,
+    user_agent: FieldId,
+}
+
+impl Guest for Access {
+    fn describe(config: &str) -> Result<(Self, Manifest), String> {
+        let Config { format } = config::read(config)?;
+        let ids = Ids {
+            client: FieldId::intern("client"),
+            user: FieldId::intern("user"),
+            request: FieldId::intern("request"),
+            method: FieldId::intern("method"),
+            path: FieldId::intern("path"),
+            protocol: FieldId::intern("protocol"),
+            status: FieldId::intern("status"),
+            bytes: FieldId::intern("bytes"),
+            referer: FieldId::intern("referer"),
+            user_agent: FieldId::intern("user_agent"),
+        };
+        Ok((Self { format, ids }, Manifest::new("access", env!("CARGO_PKG_VERSION"))))
+    }
+}
+
+impl Parser for Access {
+    fn parse(&mut self, batch: &Batch<'_>, edits: &mut Edits<'_>) -> Result<(), String> {
+        for record in batch.records() {
+            let Some(line) = Line::split(record.body()) else { continue };
+            let is_wanted = match self.format {
+                Format::Auto => true,
+                Format::Combined => line.agent.is_some(),
+                Format::Common => line.agent.is_none(),
+            };
+            if is_wanted {
+                self.ids.write(&line, &record, edits);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ids {
+    #[inline]
+    fn write(&self, line: &Line<'_>, record: &Record<'_>, edits: &mut Edits<'_>) {
+        if record.flags() & flags::TIME_ASSUMED != 0
+            && let Some(nanos) = time::access_log(line.time)
+        {
+            edits.set_time(record, nanos);
+        }
+        edits.text(record, self.client, line.client);
+        if !line.user.is_empty() {
+            edits.text(record, self.user, line.user);
+        }
+        match request(line.request) {
+            Some([method, path, protocol]) => {
+                edits.text(record, self.method, method);
+                edits.text(record, self.path, path);
+                edits.text(record, self.protocol, protocol);
+            }
+            None => edits.text(record, self.request, line.request),
+        }
+        edits.integer(record, self.status, line.status);
+        edits.integer(record, self.bytes, line.bytes);
+        if let Some([referer, user_agent]) = line.agent {
+            if !matches!(referer, b"-" | b"") {
+                edits.text(record, self.referer, referer);
+            }
+            if !matches!(user_agent, b"-" | b"") {
+                edits.text(record, self.user_agent, user_agent);
+            }
+        }
+    }
+}
+
+/// A request line's method, path and protocol. The path may have blanks in it, as some clients
+/// send them.
+#[inline]
+fn request(line: &[u8]) -> Option<[&[u8]; 3]> {
+    let (head, protocol) = match line.last_chunk::<9>() {
+        Some([b' ', protocol @ ..]) => (line.len() - 9, protocol.as_slice()),
+        _ => {
+            let blank = memrchr(b' ', line)?;
+            (blank, line.get(blank + 1..)?)
+        }
+    };
+    let first = find(line, 0, [b' ']);
+    let method = line.get(..first)?;
+    let path = line.get(first + 1..head)?;
+    let is_method = match method {
+        b"GET" | b"POST" | b"HEAD" | b"PUT" => true,
+        other => !other.is_empty() && other.iter().all(u8::is_ascii_uppercase),
+    };
+    (is_method && protocol.starts_with(b"HTTP/") && !path.is_empty())
+        .then_some([method, path, protocol])
+}
+
+/// The end of a quoted text: the first quote that no backslash escapes.
+#[inline]
+pub(crate) fn quoted_end(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let found = find(text, at, [b'"', b'\\']);
+        if *text.get(found)? == b'"' {
+            return Some(found);
+        }
+        at = found + 2;
+    }
+}
+
+logboom_guest::export!(Access: parser);
+
+#[cfg(test)]
+mod tests;

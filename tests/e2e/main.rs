@@ -1,0 +1,10 @@
+//! End to end: the binary as an operator runs it, with senders and receivers that were not written
+//! here. One executable, so that it is linked once; the modules are topics.
+
+mod bad_input;
+mod day;
+mod destinations;
+mod pressure;
+mod refused;
+mod senders;
+mod tour;
