@@ -68,7 +68,11 @@ fn rooms_import_only_those_below_them() {
                         || line.contains(&format!("crate::{other},"));
                     let is_comment = line.trim_start().starts_with("//");
                     if imports && !is_comment && other != room && !allowed.contains(&other) {
-                        wrong.push(format!("{}:{}: {room} imports {other}", path.display(), number + 1));
+                        wrong.push(format!(
+                            "{}:{}: {room} imports {other}",
+                            path.display(),
+                            number + 1
+                        ));
                     }
                 }
             }
@@ -102,7 +106,10 @@ fn every_file_says_what_it_is_and_can_be_read() {
             let lines = text.lines().count();
             let is_test = path.components().any(|part| part.as_os_str() == "tests")
                 || path.ends_with("tests.rs");
-            assert!(is_test || lines <= LINES_MAX, "{shown} has {lines} lines, {LINES_MAX} at most");
+            assert!(
+                is_test || lines <= LINES_MAX,
+                "{shown} has {lines} lines, {LINES_MAX} at most"
+            );
         }
     }
 }
@@ -111,7 +118,8 @@ fn every_file_says_what_it_is_and_can_be_read() {
 fn every_dependency_has_its_reason() {
     let table = fs::read_to_string(root().join("docs/dependencies.md")).expect("a table");
     for manifest in ["gateway", "gateway/record", "gateway/codec", "gateway/host", "tests"] {
-        let text = fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("a manifest");
+        let text =
+            fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("a manifest");
         let dependencies = text.split("dependencies]").skip(1);
         for section in dependencies.map(|rest| rest.split("\n[").next().unwrap_or_default()) {
             for line in section.lines().filter(|line| line.contains('=')) {

@@ -9,7 +9,7 @@ use logboom_gateway::config::Problems;
 use logboom_gateway::load::{ReceiveOptions, SendOptions};
 use logboom_gateway::run::{self, Gateway};
 use logboom_gateway::trial::{self, TestOptions};
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

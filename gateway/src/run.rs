@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use logboom_host::{Engine, EngineLimits, Guest, LoadError, Settings};
@@ -74,7 +74,9 @@ pub enum StartError {
         cause: std::io::Error,
     },
     /// A router names a route that is not configured.
-    #[error("guest \"{guest}\" sends to route \"{route}\", which is not configured; configured: {configured}")]
+    #[error(
+        "guest \"{guest}\" sends to route \"{route}\", which is not configured; configured: {configured}"
+    )]
     Route {
         /// Name in the configuration.
         guest: String,
@@ -164,7 +166,12 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    fn index(&mut self, config: &Config, url: &DestinationUrl, when_full: Option<WhenFull>) -> usize {
+    fn index(
+        &mut self,
+        config: &Config,
+        url: &DestinationUrl,
+        when_full: Option<WhenFull>,
+    ) -> usize {
         let next = self.settings.len();
         let index = *self.by_name.entry(url.canonical.clone()).or_insert(next);
         if index == next {
@@ -217,15 +224,18 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Gateway
     let flows = flows(config, &admission, &guests, &ledger, table, &destinations)?;
     let (stop_sources, stopped) = watch::channel(false);
     let (stop_control, control_stopped) = watch::channel(false);
+    let common = ingest::Common {
+        record_bytes_max: config.limits.record,
+        admission: Arc::clone(&admission),
+        shutdown: stopped,
+    };
     let mut sources = Vec::new();
     let mut listening = Vec::new();
     for (index, (source, flow)) in config.sources.iter().zip(flows).enumerate() {
         let id = SourceId(u16::try_from(index).unwrap_or(u16::MAX));
         let book = Arc::clone(&flow.book);
-        let (record, intake) = (config.limits.record, Arc::new(flow));
-        let (admission, stopped) = (Arc::clone(&admission), stopped.clone());
         let Listening { address, task } =
-            ingest::listen(source, id, record, book, intake, admission, stopped).await?;
+            ingest::listen(source, id, book, Arc::new(flow), &common).await?;
         listening.push((source.name.clone(), source.url.scheme(), address));
         sources.push(task);
     }
@@ -336,8 +346,7 @@ fn route_of(guest: &Guest, config: &Config) -> Result<Vec<usize>, StartError> {
     let find = |route: &String| {
         config.routes.iter().position(|known| known.name == *route).ok_or_else(|| {
             let names: Vec<&str> = config.routes.iter().map(|r| r.name.as_str()).collect();
-            let configured =
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let configured = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             let (guest, route) = (guest.name().to_owned(), route.clone());
             StartError::Route { guest, route, configured }
         })

@@ -13,7 +13,7 @@ use clap::Args;
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::encode;
 use logboom_host::{Engine, EngineLimits, Fault, Guest, Report, Role, Sample, Settings, Verdicts};
-use logboom_record::{app_hash, Batch, FieldNames, Head, SourceId, Span, UnixNanos};
+use logboom_record::{Batch, FieldNames, Head, SourceId, Span, UnixNanos, app_hash};
 use serde_json::json;
 
 use crate::run::standard_guest;
@@ -99,8 +99,8 @@ pub fn test(options: &TestOptions, out: &mut dyn Write) -> anyhow::Result<bool> 
     let guest = load(&engine, &options.guest, &options.config)?;
     let reader: Box<dyn BufRead> = match &options.input {
         Some(path) => {
-            let file = std::fs::File::open(path)
-                .with_context(|| format!("input {}", path.display()))?;
+            let file =
+                std::fs::File::open(path).with_context(|| format!("input {}", path.display()))?;
             Box::new(std::io::BufReader::new(file))
         }
         None => Box::new(std::io::stdin().lock()),
@@ -133,8 +133,8 @@ pub fn test(options: &TestOptions, out: &mut dyn Write) -> anyhow::Result<bool> 
         out.write_all(text.as_bytes())?;
         return Ok(true);
     };
-    let expected = std::fs::read_to_string(path)
-        .with_context(|| format!("expectation {}", path.display()))?;
+    let expected =
+        std::fs::read_to_string(path).with_context(|| format!("expectation {}", path.display()))?;
     compare(&expected, &text, out)
 }
 

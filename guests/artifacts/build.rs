@@ -9,8 +9,7 @@ use std::process::{Command, ExitCode};
 /// The target of components.
 const TARGET: &str = "wasm32-wasip2";
 /// Guests that are embedded: the name in `std:NAME`, which is also that of the crate.
-const STANDARD: [&str; 8] =
-    ["access", "count", "filter", "json", "k8s", "logfmt", "oom", "route"];
+const STANDARD: [&str; 8] = ["access", "count", "filter", "json", "k8s", "logfmt", "oom", "route"];
 /// Guests for tests and benches: constant and crate.
 const OTHERS: [(&str, &str, &str); 4] = [
     ("HELLO", "hello", "The example for authors."),
@@ -83,11 +82,12 @@ fn compile(guests: &Path, target: &Path) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    let hint = if said.contains("can't find crate for `std`") || said.contains("may not be installed") {
-        format!("; the target is missing: rustup target add {TARGET}")
-    } else {
-        String::new()
-    };
+    let hint =
+        if said.contains("can't find crate for `std`") || said.contains("may not be installed") {
+            format!("; the target is missing: rustup target add {TARGET}")
+        } else {
+            String::new()
+        };
     Err(format!("the guests do not build{hint}\n{said}").replace('\n', "\ncargo::error="))
 }
 

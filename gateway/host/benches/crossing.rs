@@ -3,12 +3,14 @@
 //!
 //! Every figure is for a whole batch; `items` gives the records, so the rate is records a second.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up must stop")]
+
 use divan::counter::ItemsCount;
-use divan::{black_box, Bencher};
+use divan::{Bencher, black_box};
 use logboom_guest::testkit::{Input, Inputs, Trial};
 use logboom_guest_artifacts as artifacts;
 use logboom_host::{Engine, EngineLimits, Guest, Settings, Verdicts};
-use logboom_record::{app_hash, Batch, Head, SourceId, UnixNanos};
+use logboom_record::{Batch, Head, SourceId, UnixNanos, app_hash};
 
 const SIZES: [usize; 4] = [1, 16, 256, 1024];
 
@@ -108,13 +110,12 @@ mod crossing {
     fn parser_six_fields(bencher: Bencher<'_, '_>, n: usize) {
         let guest = load(artifacts::NOOP, "{\"fields\":6}");
         let fresh = batch(n, body);
-        bencher
-            .counter(ItemsCount::new(n))
-            .with_inputs(|| fresh.clone())
-            .bench_local_refs(|batch| {
+        bencher.counter(ItemsCount::new(n)).with_inputs(|| fresh.clone()).bench_local_refs(
+            |batch| {
                 let mut verdicts = Verdicts::new(0);
                 no_faults(&guest.parse(batch, &mut verdicts, &mut |_, _, _| true));
-            });
+            },
+        );
     }
 
     /// A meter of kernel kills on records that have none: the host looks, nothing crosses.
@@ -161,12 +162,11 @@ mod standard {
     fn guest_parse(bencher: Bencher<'_, '_>, bytes: &[u8], line: &'static str) {
         let guest = load(bytes, "");
         let fresh = batch(N, |_| line.to_owned());
-        bencher
-            .counter(ItemsCount::new(N))
-            .with_inputs(|| fresh.clone())
-            .bench_local_refs(|batch| {
+        bencher.counter(ItemsCount::new(N)).with_inputs(|| fresh.clone()).bench_local_refs(
+            |batch| {
                 no_faults(&guest.parse(batch, &mut Verdicts::new(0), &mut |_, _, _| true));
-            });
+            },
+        );
     }
 
     fn inputs(line: impl Fn(usize) -> String) -> Inputs {

@@ -4,7 +4,7 @@
 //! wrong with it; only an answer without fault changes anything.
 
 use logboom_record::{
-    column, flags, Batch, FieldNames, FieldValue, Selection, Span, UnixNanos, FIELD_STRIDE,
+    Batch, FIELD_STRIDE, FieldNames, FieldValue, Selection, Span, UnixNanos, column, flags,
 };
 
 use crate::abi;
@@ -155,7 +155,9 @@ impl Arenas {
         let size = if offset & OWN_ARENA == 0 { self.input } else { self.own };
         let end = (offset & !OWN_ARENA) as usize + len as usize;
         if end > size {
-            return Err(format!("{name} has a span that ends at {end} of an arena of {size} bytes"));
+            return Err(format!(
+                "{name} has a span that ends at {end} of an arena of {size} bytes"
+            ));
         }
         Ok(())
     }
@@ -186,7 +188,11 @@ pub(crate) fn check_edits(
             return Err(format!("fields use id {}, which was never interned", row[1]));
         }
         if row[2] >= FieldValue::KINDS {
-            return Err(format!("fields use kind {}; 0 to {} exist", row[2], FieldValue::KINDS - 1));
+            return Err(format!(
+                "fields use kind {}; 0 to {} exist",
+                row[2],
+                FieldValue::KINDS - 1
+            ));
         }
         if matches!(row[2], 0 | 5) {
             arenas.check("fields", row[3], row[4])?;

@@ -3,15 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use logboom_record::{Batch, Selection, Span, FIELD_STRIDE, STRIDE};
+use logboom_record::{Batch, FIELD_STRIDE, STRIDE, Selection, Span};
 use wasmtime::component::{ComponentType, Func, Lift};
 
 use crate::abi;
 use crate::apply::{
-    apply_answer, apply_edits, check_answer, check_edits, insert_created, Verdicts,
+    Verdicts, apply_answer, apply_edits, check_answer, check_edits, insert_created,
 };
-use crate::guest::{root, Guest};
-use crate::instance::{tame, Instance};
+use crate::guest::{Guest, root};
+use crate::instance::{Instance, tame};
 
 /// Most calls of one batch that may fail before the rest of it is given up.
 const FAULTS_PER_BATCH_MAX: u32 = 64;

@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -76,8 +76,7 @@ impl Engine {
         let inner = wasmtime::Engine::new(&config(limits))
             .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         if let Some(path) = &cache {
-            prepare_cache(path)
-                .map_err(|cause| LoadError::Cache { path: path.clone(), cause })?;
+            prepare_cache(path).map_err(|cause| LoadError::Cache { path: path.clone(), cause })?;
         }
         let ticker = Ticker::start(&inner).map_err(|e| LoadError::Engine(e.to_string()))?;
         Ok(Self { inner, limits, cache: cache.map(Into::into), _ticker: Arc::new(ticker) })
@@ -176,12 +175,15 @@ fn prepare_cache(path: &Path) -> Result<(), String> {
         .create(path)
         .map_err(|error| error.to_string())?;
     let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    let own = std::fs::metadata("/proc/self").map_or(found.uid(), |own| own.uid());
+    let own = std::fs::metadata("/proc/self").map_or_else(|_| found.uid(), |own| own.uid());
     if found.uid() != own {
         return Err(format!("it belongs to user {}, not to this one ({own})", found.uid()));
     }
     if found.mode() & 0o022 != 0 {
-        return Err(format!("others may write to it (mode {:o}); chmod it 700", found.mode() & 0o777));
+        return Err(format!(
+            "others may write to it (mode {:o}); chmod it 700",
+            found.mode() & 0o777
+        ));
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ pub enum LoadError {
     #[error("the WebAssembly engine cannot start: {0}")]
     Engine(String),
     /// The file is not a component.
-    #[error("guest \"{guest}\": not a WebAssembly component: {cause}; build it with `cargo build --target wasm32-wasip2`")]
+    #[error(
+        "guest \"{guest}\": not a WebAssembly component: {cause}; build it with `cargo build --target wasm32-wasip2`"
+    )]
     NotAComponent {
         /// Name in the configuration.
         guest: String,
@@ -17,7 +19,9 @@ pub enum LoadError {
         cause: String,
     },
     /// It exports no role of the contract.
-    #[error("guest \"{guest}\": exports no role of logboom:guest@0.1.0 (control and at least one of parser, router, meter); it exports: {exports}")]
+    #[error(
+        "guest \"{guest}\": exports no role of logboom:guest@0.1.0 (control and at least one of parser, router, meter); it exports: {exports}"
+    )]
     WrongWorld {
         /// Name in the configuration.
         guest: String,
@@ -25,7 +29,9 @@ pub enum LoadError {
         exports: String,
     },
     /// An export has another signature than the contract.
-    #[error("guest \"{guest}\": {export} does not have the signature of logboom:guest@0.1.0: {cause}")]
+    #[error(
+        "guest \"{guest}\": {export} does not have the signature of logboom:guest@0.1.0: {cause}"
+    )]
     WrongSignature {
         /// Name in the configuration.
         guest: String,

@@ -10,7 +10,7 @@ use wasmtime::component::{Component, InstancePre};
 use crate::abi;
 use crate::engine::Engine;
 use crate::error::LoadError;
-use crate::instance::{linker, tame, Grant, Instance, State};
+use crate::instance::{Grant, Instance, State, linker, tame};
 use crate::interest::Interest;
 use crate::series::{MetricKind, MetricSpec, Registry, SeriesView};
 
@@ -269,7 +269,9 @@ fn adopt_series(first: &mut Instance, registry: &Arc<Registry>) -> Result<(), St
     let state = first.store.data_mut();
     for (place, (metric, labels)) in (0u32..).zip(std::mem::take(&mut state.pending)) {
         if registry.intern(metric, labels) != Some(place) {
-            return Err(format!("describe asked for a series of metric {metric} that does not fit"));
+            return Err(format!(
+                "describe asked for a series of metric {metric} that does not fit"
+            ));
         }
     }
     state.registry = Some(Arc::clone(registry));

@@ -125,9 +125,9 @@ pub(crate) fn linker(engine: &Engine, component: &Component) -> wasmtime::Result
     )?;
     for (name, _) in component.component_type().imports(&engine.inner) {
         if name.starts_with("wasi:random/insecure-seed@") {
-            linker.instance(name)?.func_wrap("insecure-seed", |store, (): ()| {
-                Ok((seed(store),))
-            })?;
+            linker
+                .instance(name)?
+                .func_wrap("insecure-seed", |store, (): ()| Ok((seed(store),)))?;
         }
     }
     linker.define_unknown_imports_as_traps(component)?;
@@ -234,8 +234,9 @@ impl Instance {
         let linked = pre.instantiate(&mut store)?;
         let [describe, parse, route, measure] =
             EXPORTS.map(|(interface, name)| find(&mut store, &linked, interface, name));
-        let describe = describe
-            .ok_or_else(|| wasmtime::Error::msg("it does not export logboom:guest/control@0.1.0"))?;
+        let describe = describe.ok_or_else(|| {
+            wasmtime::Error::msg("it does not export logboom:guest/control@0.1.0")
+        })?;
         Ok(Self { store, parse, route, measure, describe })
     }
 
@@ -272,9 +273,8 @@ impl Instance {
         deadline: Duration,
     ) -> wasmtime::Result<Result<abi::Manifest, String>> {
         self.store.set_epoch_deadline(Engine::ticks(deadline.max(START_DEADLINE)));
-        let describe = self
-            .describe
-            .typed::<(&str,), (Result<abi::Manifest, String>,)>(&mut self.store)?;
+        let describe =
+            self.describe.typed::<(&str,), (Result<abi::Manifest, String>,)>(&mut self.store)?;
         Ok(describe.call(&mut self.store, (config,))?.0)
     }
 
@@ -307,12 +307,7 @@ impl Instance {
 /// What instantiation and `describe` may take, at least: compiling a configured pattern is slow.
 const START_DEADLINE: Duration = Duration::from_secs(2);
 
-fn find(
-    store: &mut Store<State>,
-    linked: &Linked,
-    interface: &str,
-    name: &str,
-) -> Option<Func> {
+fn find(store: &mut Store<State>, linked: &Linked, interface: &str, name: &str) -> Option<Func> {
     let interface = linked.get_export_index(&mut *store, None, interface)?;
     let function = linked.get_export_index(&mut *store, Some(&interface), name)?;
     linked.get_func(&mut *store, function)

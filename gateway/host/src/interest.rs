@@ -1,7 +1,7 @@
 //! Interest: which records a guest wants, decided natively so that the others never cross.
 
 use aho_corasick::AhoCorasick;
-use logboom_record::{column, Batch, FieldId, Record, Selection, STRIDE};
+use logboom_record::{Batch, FieldId, Record, STRIDE, Selection, column};
 use memchr::memmem;
 
 use crate::glob::Glob;
@@ -168,9 +168,7 @@ impl Literals {
     fn next(&self, haystack: &[u8]) -> Option<(usize, usize)> {
         match self {
             Self::Any => Some((0, 0)),
-            Self::One(finder) => {
-                finder.find(haystack).map(|at| (at, at + finder.needle().len()))
-            }
+            Self::One(finder) => finder.find(haystack).map(|at| (at, at + finder.needle().len())),
             Self::Several(finder) => finder.find(haystack).map(|m| (m.start(), m.end())),
         }
     }
@@ -206,7 +204,14 @@ mod tests {
         for (app, body, severity) in records {
             let app = batch.append(app.as_bytes());
             let body = batch.append(body.as_bytes());
-            batch.push(&Head { app, app_name: app, raw: body, body, severity: *severity, ..Head::default() });
+            batch.push(&Head {
+                app,
+                app_name: app,
+                raw: body,
+                body,
+                severity: *severity,
+                ..Head::default()
+            });
         }
         batch
     }
@@ -221,8 +226,12 @@ mod tests {
 
     #[test]
     fn each_condition_narrows_and_all_must_hold() {
-        let records =
-            [("web-a", "kill it", 3), ("web-b", "oom kill", 6), ("db-a", "kill kill", 2), ("x", "", 0)];
+        let records = [
+            ("web-a", "kill it", 3),
+            ("web-b", "oom kill", 6),
+            ("db-a", "kill kill", 2),
+            ("x", "", 0),
+        ];
         assert_eq!(select((7, &[], &[]), &records), [0, 1, 2, 3]);
         assert_eq!(select((3, &[], &[]), &records), [0, 2, 3]);
         assert_eq!(select((7, &["web-*"], &[]), &records), [0, 1]);

@@ -120,8 +120,7 @@ impl Registry {
             }
         }
         let id = u32::try_from(table.series.len()).ok()?;
-        let series =
-            Series { metric, labels: key.1.clone(), sample: spec.zero(), is_live: false };
+        let series = Series { metric, labels: key.1.clone(), sample: spec.zero(), is_live: false };
         table.series.push(series);
         table.ids.insert(key, id);
         Some(id)

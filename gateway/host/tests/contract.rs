@@ -2,6 +2,8 @@
 //! one that breaks it in every way it can. None may harm the host, another guest, or an innocent
 //! record.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use logboom_host::{
     Verdicts,
 };
 use logboom_record::{
-    app_hash, Batch, FieldNames, FieldValue, Head, Selection, SourceId, UnixNanos,
+    Batch, FieldNames, FieldValue, Head, Selection, SourceId, UnixNanos, app_hash,
 };
 
 fn engine() -> Engine {
@@ -136,7 +138,11 @@ fn lies_are_seen_and_nothing_of_them_is_applied() {
 
 #[test]
 fn an_answer_of_gigabytes_or_of_invalid_text_is_refused() {
-    check_contained("huge", &[Role::Parser], &[FaultKind::Trap, FaultKind::Lie, FaultKind::Suspended]);
+    check_contained(
+        "huge",
+        &[Role::Parser],
+        &[FaultKind::Trap, FaultKind::Lie, FaultKind::Suspended],
+    );
     check_contained("bad-utf8", &[Role::Parser], &[FaultKind::Trap, FaultKind::Suspended]);
 }
 
@@ -296,11 +302,14 @@ fn route_sends_matches_and_keeps_the_rest() {
 #[test]
 fn oom_counts_kills_by_process_and_crosses_nothing_else() {
     let guest = Guest::load(&engine(), standard("oom"), settings("")).unwrap();
-    let mut batch = batch_of("kernel", [
-        "usb 1-1: new device",
-        "Memory cgroup out of memory: Kill process 13012 (stress) score 1958 or sacrifice child",
-        "Memory cgroup out of memory: Kill process 13013 (stress) score 1958 or sacrifice child",
-    ]);
+    let mut batch = batch_of(
+        "kernel",
+        [
+            "usb 1-1: new device",
+            "Memory cgroup out of memory: Kill process 13012 (stress) score 1958 or sacrifice child",
+            "Memory cgroup out of memory: Kill process 13013 (stress) score 1958 or sacrifice child",
+        ],
+    );
     let report = run(&guest, Role::Meter, &mut batch, &mut Verdicts::new(0));
     assert!(report.crossed <= 2, "{} crossed", report.crossed);
     let mut series = Vec::new();
@@ -350,7 +359,8 @@ fn compiled_guests_are_cached_and_a_damaged_cache_is_no_harm() {
     let engine = Engine::new(EngineLimits::default(), Some(folder.clone())).unwrap();
     let load = || Guest::load(&engine, artifacts::NOOP, settings("")).unwrap();
     load();
-    let files = || std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    let files =
+        || std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
     assert_eq!(files().len(), 1);
     let cached = files().remove(0);
     load();

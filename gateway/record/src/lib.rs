@@ -26,9 +26,9 @@ mod names;
 mod row;
 mod time;
 
-pub use batch::{Batch, Field, FieldValue, Record, Selection, FIELD_STRIDE};
-pub use names::{FieldId, FieldNames, Facility, Severity};
-pub use row::{column, flags, Head, Span, STRIDE};
+pub use batch::{Batch, FIELD_STRIDE, Field, FieldValue, Record, Selection};
+pub use names::{Facility, FieldId, FieldNames, Severity};
+pub use row::{Head, STRIDE, Span, column, flags};
 pub use time::UnixNanos;
 
 /// A source closes a batch at this many arena bytes.

@@ -130,9 +130,8 @@ impl Head {
     #[expect(clippy::cast_sign_loss, reason = "the bits of the time, read back as signed")]
     pub fn pack(&self) -> [u32; STRIDE] {
         let time = self.time as u64;
-        let meta = u32::from(self.severity)
-            | u32::from(self.facility) << 8
-            | u32::from(self.flags) << 16;
+        let meta =
+            u32::from(self.severity) | u32::from(self.facility) << 8 | u32::from(self.flags) << 16;
         [
             time as u32,
             (time >> 32) as u32,

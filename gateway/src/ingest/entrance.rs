@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
-use logboom_record::{app_hash, flags, Batch, Head, Record, SourceId, Span, UnixNanos, STRIDE};
+use logboom_record::{Batch, Head, Record, STRIDE, SourceId, Span, UnixNanos, app_hash, flags};
 use tokio::sync::watch;
 
-use super::{Admission, Intake};
+use super::{Admission, Common, Intake};
 use crate::config::{self, Source, TemplatePart};
 use crate::telemetry::ledger::{RejectReason, SourceBook};
 
@@ -27,27 +27,24 @@ pub(super) struct Entrance {
     framing: Framing,
     oversize: Oversize,
     decoder: Decoder,
-    app: App,
+    app: AppFrom,
 }
 
-/// How a record gets its tenant key.
-enum App {
-    AppName,
-    HostName,
+/// Where a record's tenant key comes from.
+enum AppFrom {
+    Program,
+    Host,
     Constant(Vec<u8>),
     Template(Vec<TemplatePart>),
 }
 
 impl Entrance {
-    #[expect(clippy::too_many_arguments, reason = "the parts of a source, named by its fields")]
     pub(super) fn new(
         source: &Source,
         id: SourceId,
-        record_bytes_max: usize,
         book: Arc<SourceBook>,
         intake: Arc<dyn Intake>,
-        admission: Arc<Admission>,
-        shutdown: watch::Receiver<bool>,
+        common: &Common,
     ) -> Self {
         let format = match source.format {
             config::Format::Auto => Format::Auto,
@@ -66,21 +63,21 @@ impl Entrance {
             config::Oversize::Reject => Oversize::Reject,
         };
         let app = match source.app.parts() {
-            [TemplatePart::AppName] => App::AppName,
-            [TemplatePart::Hostname] => App::HostName,
-            [TemplatePart::Constant(text)] => App::Constant(text.as_bytes().to_vec()),
-            parts => App::Template(parts.to_vec()),
+            [TemplatePart::AppName] => AppFrom::Program,
+            [TemplatePart::Hostname] => AppFrom::Host,
+            [TemplatePart::Constant(text)] => AppFrom::Constant(text.as_bytes().to_vec()),
+            parts => AppFrom::Template(parts.to_vec()),
         };
         Self {
             name: source.name.clone(),
             sessions_max: source.max_sessions,
             idle: source.idle,
             frame_timeout: source.frame_timeout,
-            record_bytes_max,
+            record_bytes_max: common.record_bytes_max,
             book,
             intake,
-            admission,
-            shutdown,
+            admission: Arc::clone(&common.admission),
+            shutdown: common.shutdown.clone(),
             id,
             framing,
             oversize,
@@ -112,9 +109,9 @@ impl Entrance {
                 mark_cut(&mut head, frame);
             }
             match self.app {
-                App::AppName => head.app = head.app_name,
-                App::HostName => head.app = head.host,
-                App::Constant(_) | App::Template(_) => {}
+                AppFrom::Program => head.app = head.app_name,
+                AppFrom::Host => head.app = head.host,
+                AppFrom::Constant(_) | AppFrom::Template(_) => {}
             }
             head.app_hash = app_hash(head.app.of(&arena));
             bytes += frame.span.len as usize;
@@ -134,14 +131,14 @@ impl Entrance {
     /// Fills in tenant keys that are not a part of the record as it stands.
     fn render_apps(&self, batch: &mut Batch) {
         match &self.app {
-            App::AppName | App::HostName => {}
-            App::Constant(text) => {
+            AppFrom::Program | AppFrom::Host => {}
+            AppFrom::Constant(text) => {
                 let span = batch.append(text);
                 for index in 0..batch.len() {
                     batch.set_app(index, span);
                 }
             }
-            App::Template(parts) => {
+            AppFrom::Template(parts) => {
                 let mut last: (Vec<u8>, Span) = (Vec::new(), Span::NONE);
                 let mut text = Vec::new();
                 for index in 0..batch.len() {

@@ -59,18 +59,27 @@ pub struct BindError {
     cause: std::io::Error,
 }
 
-/// Binds a source and starts to serve it until `shutdown` turns true.
+/// What all sources share.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Longest record in bytes.
+    pub record_bytes_max: usize,
+    /// The budget of the process.
+    pub admission: Arc<Admission>,
+    /// Turns true when sources are to end.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Binds a source and starts to serve it until shutdown.
 ///
 /// # Errors
 /// [`BindError`] when the address cannot be bound.
 pub async fn listen(
     source: &Source,
     id: SourceId,
-    record_bytes_max: usize,
     book: Arc<SourceBook>,
     intake: Arc<dyn Intake>,
-    admission: Arc<Admission>,
-    shutdown: watch::Receiver<bool>,
+    common: &Common,
 ) -> Result<Listening, BindError> {
     let address = source.url.address();
     let fail = |cause: std::io::Error| BindError {
@@ -80,8 +89,7 @@ pub async fn listen(
         hint: hint(&cause),
         cause,
     };
-    let entrance =
-        Arc::new(Entrance::new(source, id, record_bytes_max, book, intake, admission, shutdown));
+    let entrance = Arc::new(Entrance::new(source, id, book, intake, common));
     match source.url {
         SourceUrl::SyslogTcp(_) => {
             let listener = tcp::bind(address).map_err(fail)?;

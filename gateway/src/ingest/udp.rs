@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use logboom_codec::framing::Frame;
-use logboom_record::{Span, BATCH_BYTES_MAX};
+use logboom_codec::framing::{Frame, trim};
+use logboom_record::{BATCH_BYTES_MAX, Span};
 use nix::cmsg_space;
 use nix::sys::socket::{
-    recvmmsg, setsockopt, sockopt, ControlMessageOwned, MsgFlags, MultiHeaders,
+    ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -87,7 +87,8 @@ impl Receiver {
     fn fill(&mut self, socket: &UdpSocket, entrance: &Entrance) -> std::io::Result<()> {
         let mut headers = MultiHeaders::preallocate(DATAGRAMS_MAX, Some(cmsg_space!(u32)));
         while self.frames.len() < BATCH_DATAGRAMS_MAX && self.arena.len() < BATCH_BYTES_MAX / 2 {
-            match socket.try_io(Interest::READABLE, || self.receive(socket, &mut headers, entrance)) {
+            match socket.try_io(Interest::READABLE, || self.receive(socket, &mut headers, entrance))
+            {
                 Ok(n) if n < DATAGRAMS_MAX => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -106,9 +107,8 @@ impl Receiver {
         let slots = self.slots.iter_mut().map(|slot| [IoSliceMut::new(slot)]);
         let mut slots: Vec<[IoSliceMut<'_>; 1]> = slots.collect();
         let flags = MsgFlags::MSG_DONTWAIT;
-        let results =
-            recvmmsg(socket.as_raw_fd(), headers, slots.iter_mut(), flags, None)
-                .map_err(Error::from)?;
+        let results = recvmmsg(socket.as_raw_fd(), headers, slots.iter_mut(), flags, None)
+            .map_err(Error::from)?;
         let mut count = 0;
         let mut dropped = None;
         let mut lengths = [0usize; DATAGRAMS_MAX];
@@ -128,6 +128,10 @@ impl Receiver {
         }
         for (slot, length) in self.slots.iter().zip(lengths).take(count) {
             let datagram = slot.get(..length).unwrap_or_default();
+            // Like a blank line of a stream, an empty datagram is no frame.
+            if trim(datagram).is_empty() {
+                continue;
+            }
             let truncated = length > entrance.record_bytes_max;
             if truncated && entrance.rejects_oversize() {
                 entrance.book.reject(RejectReason::Oversize, 1);

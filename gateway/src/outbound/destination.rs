@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use logboom_record::Selection;
 use tokio::task::JoinSet;
 
+use super::Parcel;
 use super::connector::Connector;
 use super::queue::Queue;
 use super::worker;
-use super::Parcel;
 use crate::config::{DestinationKind, WhenFull};
 use crate::telemetry::ledger::{DestinationBook, DropReason};
 

@@ -50,8 +50,7 @@ impl Slot {
     #[must_use]
     pub fn new(guest: Arc<Guest>, on_fault: OnFault, route_of: Vec<usize>) -> Self {
         let meters = guest.roles().iter().map(|role| {
-            let labels =
-                [("guest", guest.name().to_owned()), ("role", role.keyword().to_owned())];
+            let labels = [("guest", guest.name().to_owned()), ("role", role.keyword().to_owned())];
             RoleMeters {
                 role: *role,
                 seconds: metrics::histogram!(metric::GUEST_CALL_SECONDS, &labels),
@@ -166,8 +165,7 @@ fn account(slot: &Slot, meters: &RoleMeters, report: &Report, book: &SourceBook)
             (first.kind.keyword(), first.message.as_str(), report.guilty.len());
         tracing::warn!(guest, kind, message, guilty, "guest failed");
         for fault in &report.faults {
-            let labels =
-                [("guest", guest.to_owned()), ("kind", fault.kind.keyword().to_owned())];
+            let labels = [("guest", guest.to_owned()), ("kind", fault.kind.keyword().to_owned())];
             metrics::counter!(metric::GUEST_FAULTS, &labels).increment(1);
         }
     }

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use logboom_host::Verdicts;
-use logboom_record::{app_hash, Batch, Selection};
+use logboom_record::{Batch, Selection, app_hash};
 
 /// The index of a destination.
 pub type DestinationIndex = usize;
@@ -208,11 +208,8 @@ mod tests {
         let table = Table::new(&drains(&[("a", 0), ("a", 0), ("b", 1), ("*", 2)]), vec![]);
         let mut routed = table.route(&batch(&["a", "b", "c", "a"]), &Verdicts::new(0), &[]);
         routed.deliveries.sort_by_key(|(destination, _)| *destination);
-        let expected = [
-            (0, Selection::Some(vec![0, 3])),
-            (1, Selection::Some(vec![1])),
-            (2, Selection::All),
-        ];
+        let expected =
+            [(0, Selection::Some(vec![0, 3])), (1, Selection::Some(vec![1])), (2, Selection::All)];
         assert_eq!(routed.deliveries, expected);
         assert_eq!((routed.routed, routed.unrouted), (4, 0));
     }

@@ -104,8 +104,7 @@ fn write_series(out: &mut String, guest: &str, view: &SeriesView<'_>) {
         labels.push_str(&format!(",{name}=\"{}\"", escape(value)));
     }
     let mut line = |suffix: &str, extra: &str, value: &dyn std::fmt::Display| {
-        writeln!(out, "{}{suffix}{{{labels}{extra}}} {value}", view.metric)
-            .unwrap_or_default();
+        writeln!(out, "{}{suffix}{{{labels}{extra}}} {value}", view.metric).unwrap_or_default();
     };
     match view.sample {
         Sample::Number(value) => line("", "", value),

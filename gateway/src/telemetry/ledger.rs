@@ -11,10 +11,10 @@
 //! destination, equals the sum of `accepted`. What is in the pipeline and in flight is counted on
 //! its own, not as the rest of the others, so that the equations can fail.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Why a record that was taken in did not reach a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,10 +217,8 @@ impl SourceBook {
     #[must_use]
     pub fn imbalance(&self) -> i64 {
         let came = self.received.get() + self.created.get();
-        let went = self.routed.get()
-            + self.dropped.sum()
-            + self.parked.get()
-            + self.in_pipeline.get();
+        let went =
+            self.routed.get() + self.dropped.sum() + self.parked.get() + self.in_pipeline.get();
         came.wrapping_sub(went).cast_signed()
     }
 }
@@ -256,10 +254,8 @@ impl DestinationBook {
     /// Left side less right side of the book's equation.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
-        let went = self.delivered.get()
-            + self.dropped.sum()
-            + self.parked.get()
-            + self.in_flight.get();
+        let went =
+            self.delivered.get() + self.dropped.sum() + self.parked.get() + self.in_flight.get();
         self.accepted.get().wrapping_sub(went).cast_signed()
     }
 }

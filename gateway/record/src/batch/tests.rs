@@ -1,3 +1,5 @@
+//! Batches: rows, fields, created records, extraction.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -28,7 +30,10 @@ fn a_row_survives_packing() {
     batch.push(&head);
     let record = batch.record(0).unwrap();
     assert_eq!(record.head(), head);
-    assert_eq!((record.body(), record.host(), record.app()), (&b"hello"[..], &b"web-1"[..], &b"shop"[..]));
+    assert_eq!(
+        (record.body(), record.host(), record.app()),
+        (&b"hello"[..], &b"web-1"[..], &b"shop"[..])
+    );
     assert!(record.is_verbatim());
     batch.change_flags(0, flags::EDITED, 0);
     assert!(!batch.record(0).unwrap().is_verbatim());

@@ -1,5 +1,7 @@
+//! The queue: order, limits, growth.
+
 use super::*;
-use logboom_record::{app_hash, Batch, Head, SourceId, UnixNanos};
+use logboom_record::{Batch, Head, SourceId, UnixNanos, app_hash};
 
 fn parcel(apps: &[&str], body_bytes: usize) -> Arc<Parcel> {
     let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(0));

@@ -1,7 +1,7 @@
 //! The batch: records moved together in one arena.
 
-use crate::row::{column, flags, Head, Span, STRIDE};
-use crate::{app_hash, Facility, FieldId, Severity, SourceId, UnixNanos};
+use crate::row::{Head, STRIDE, Span, column, flags};
+use crate::{Facility, FieldId, Severity, SourceId, UnixNanos, app_hash};
 
 /// Words of one row of the field table: record, name, kind, then two words of value.
 pub const FIELD_STRIDE: usize = 5;
@@ -146,10 +146,11 @@ impl Batch {
 
     /// All records in order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'_>> + Clone {
-        self.rows
-            .chunks_exact(STRIDE)
-            .enumerate()
-            .map(|(index, row)| Record { batch: self, row, index })
+        self.rows.chunks_exact(STRIDE).enumerate().map(|(index, row)| Record {
+            batch: self,
+            row,
+            index,
+        })
     }
 
     /// Points one span column of a record elsewhere in the arena.

@@ -43,9 +43,14 @@ pub(super) struct Item {
 enum Entry {
     Item(Item),
     /// End the stream and see that the peer has read it.
-    Handover { sequence: u64 },
+    Handover {
+        sequence: u64,
+    },
     /// Wait until the connection has finished everything up to this sequence number.
-    Barrier { connection: usize, sequence: u64 },
+    Barrier {
+        connection: usize,
+        sequence: u64,
+    },
 }
 
 impl Entry {
@@ -256,7 +261,8 @@ impl Queue {
         }
         for _ in 0..count {
             let mut line = Line::default();
-            let held = barriers.iter().map(|(c, s)| Entry::Barrier { connection: *c, sequence: *s });
+            let held =
+                barriers.iter().map(|(c, s)| Entry::Barrier { connection: *c, sequence: *s });
             line.entries.extend(held);
             inner.lines.push(line);
         }
