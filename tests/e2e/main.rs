@@ -4,6 +4,7 @@
 mod bad_input;
 mod day;
 mod destinations;
+mod guests;
 mod pressure;
 mod refused;
 mod senders;

@@ -54,7 +54,7 @@ fn user(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((user, text.get(open + 1..)?))
 }
 
-#[inline]
+#[inline(always)]
 fn status(text: &[u8]) -> Option<(i64, &[u8])> {
     let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', rest @ ..] = text else {
         return None;
@@ -63,23 +63,25 @@ fn status(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((digit(*a) * 100 + digit(*b) * 10 + digit(*c), rest))
 }
 
-#[inline]
+#[inline(always)]
 fn bytes(text: &[u8]) -> Option<(i64, &[u8])> {
     if let Some(rest) = text.strip_prefix(b"-") {
         return (rest.is_empty() || rest[0] == b' ').then_some((0, rest));
     }
+    // Eighteen digits fit; to check each product would be a call of a 128-bit multiplication.
     let mut value = 0i64;
     let mut count = 0;
-    for byte in text.iter().take_while(|byte| byte.is_ascii_digit()) {
-        value = value.checked_mul(10)?.checked_add(i64::from(byte & 15))?;
+    while let Some(byte @ b'0'..=b'9') = text.get(count) {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(byte & 15));
         count += 1;
     }
     let rest = text.get(count..)?;
-    (count > 0 && (rest.is_empty() || rest[0] == b' ')).then_some((value, rest))
+    let is_number = (1..=18).contains(&count);
+    (is_number && (rest.is_empty() || rest[0] == b' ')).then_some((value, rest))
 }
 
 /// Referer and user agent of ` "referer" "user agent"`.
-#[inline]
+#[inline(always)]
 fn agent(text: &[u8]) -> Option<[&[u8]; 2]> {
     let rest = text.strip_prefix(b" \"")?;
     let end = quoted_end(rest)?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use guest_matching::{Match, Regex};
+use guest_matching::{Expression, Groups, Match};
 use guest_scan::Number;
 use logboom_guest::{Manifest, Metric, MetricKind, Record, SeriesCache, Updates};
 
 use crate::LABELS_MAX;
-use crate::source::{Groups, Source};
+use crate::source::Source;
 
 /// The buckets of a histogram that gives none: those of Prometheus, made for seconds.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -52,7 +52,7 @@ impl MetricConfig {
     /// Makes the metric and declares it. `regex` is that of its match, which applies it no more.
     pub(crate) fn compile(
         &self,
-        regex: Option<Regex>,
+        regex: Option<Expression>,
         manifest: &mut Manifest,
     ) -> Result<Series, String> {
         if !is_name(&self.name, true) {
@@ -66,7 +66,7 @@ impl MetricConfig {
             return Err(format!("labels has {}; {LABELS_MAX} are allowed", self.labels.len()));
         }
         let (kind, buckets) = self.kind()?;
-        let groups = regex.map(Groups::new);
+        let groups = regex.map(Expression::groups).transpose()?;
         let mut labels = Vec::new();
         for (name, source) in &self.labels {
             if !is_name(name, false) || name.starts_with("__") || name == "le" {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use guest_matching::{Regex, severity_keyword};
+use guest_matching::{Groups, severity_keyword};
 use guest_scan::Number;
 use logboom_guest::{FieldId, Manifest, Record, Value};
 
@@ -110,37 +110,5 @@ impl Source {
             return Some(Number::Integer(i64::from(record.severity())));
         }
         Number::parse(self.text(record, groups))
-    }
-}
-
-/// A metric's expression with the groups of its last hit.
-#[derive(Debug)]
-pub(crate) struct Groups {
-    regex: Regex,
-    captures: regex_automata::util::captures::Captures,
-}
-
-impl Groups {
-    pub(crate) fn new(regex: Regex) -> Self {
-        Self { captures: regex.create_captures(), regex }
-    }
-
-    /// Whether the expression matches; if so, the groups are set.
-    pub(crate) fn find(&mut self, body: &[u8]) -> bool {
-        self.regex.captures(body, &mut self.captures);
-        self.captures.is_match()
-    }
-
-    fn text<'a>(&self, index: usize, body: &'a [u8]) -> &'a [u8] {
-        let span = self.captures.get_group(index);
-        span.and_then(|span| body.get(span.range())).unwrap_or(&[])
-    }
-
-    /// The index of a group by its name or number.
-    fn index(&self, name: &str) -> Option<usize> {
-        let info = self.captures.group_info();
-        let pattern = regex_automata::PatternID::ZERO;
-        info.to_index(pattern, name)
-            .or_else(|| name.parse().ok().filter(|index| *index < info.group_len(pattern)))
     }
 }

@@ -1,10 +1,9 @@
 //! One match, compiled.
 
 use logboom_guest::{FieldId, Glob, Record, Value};
-use regex_automata::meta::Regex;
-use regex_automata::util::syntax;
 
 use crate::config::{Match, Wanted};
+use crate::expression::Expression;
 use crate::literals::LiteralSet;
 
 /// Keywords of the severities 0 to 7.
@@ -34,7 +33,7 @@ struct Rest {
     app_names: Vec<Glob>,
     hosts: Vec<Glob>,
     fields: Vec<(FieldId, Test)>,
-    regex: Option<Regex>,
+    regex: Option<Expression>,
     alternatives: Vec<Condition>,
     not: Option<Condition>,
 }
@@ -97,7 +96,7 @@ impl Condition {
             && self.rest.as_ref().is_none_or(|rest| rest.holds(record, found))
     }
 
-    pub(crate) fn take_regex(&mut self) -> Option<Regex> {
+    pub(crate) fn take_regex(&mut self) -> Option<Expression> {
         self.rest.as_mut()?.regex.take()
     }
 }
@@ -155,10 +154,8 @@ fn rest(from: &Match, place: &str, shared: &mut Shared) -> Result<Rest, String> 
         position(&mut shared.fields, name);
         fields.push((FieldId::intern(name), Test::new(wanted)));
     }
-    let regex = match &from.regex {
-        Some(pattern) => Some(regex(pattern).map_err(|error| format!("{place}.regex: {error}"))?),
-        None => None,
-    };
+    let regex = from.regex.as_deref().map(Expression::new).transpose();
+    let regex = regex.map_err(|error| format!("{place}.regex: {error}"))?;
     let mut alternatives = Vec::new();
     for (index, other) in from.any.iter().enumerate() {
         alternatives.push(Condition::compile(other, &format!("{place}.any[{index}]"), shared)?);
@@ -177,23 +174,6 @@ fn rest(from: &Match, place: &str, shared: &mut Shared) -> Result<Rest, String> 
         alternatives,
         not,
     })
-}
-
-/// An expression over bytes. Classes are ASCII, which keeps components small.
-fn regex(pattern: &str) -> Result<Regex, String> {
-    Regex::builder()
-        .syntax(syntax::Config::new().unicode(false).utf8(false))
-        .configure(Regex::config().utf8_empty(false).nfa_size_limit(Some(1 << 20)))
-        .build(pattern)
-        .map_err(|error| match error.syntax_error() {
-            // The engine draws the place of the error over several lines; its last says what.
-            Some(syntax) => {
-                let text = syntax.to_string();
-                let what = text.lines().last().unwrap_or_default();
-                format!("{pattern:?}: {}", what.trim_start_matches("error: "))
-            }
-            None => format!("{pattern:?} is too large: 1 MiB compiled is allowed"),
-        })
 }
 
 fn position(list: &mut Vec<String>, text: &str) -> usize {

@@ -22,10 +22,11 @@
 
 mod condition;
 mod config;
+mod expression;
 mod literals;
 mod set;
 
 pub use condition::{SEVERITIES, severity_keyword};
 pub use config::{Match, Texts};
-pub use regex_automata::meta::Regex;
+pub use expression::{Expression, Groups};
 pub use set::{Found, Set, interest};

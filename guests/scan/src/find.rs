@@ -8,19 +8,19 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 /// The first position at or after `at` where one of `wanted` stands; the end of `bytes` if there
 /// is none.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn find<const N: usize>(bytes: &[u8], at: usize, wanted: [u8; N]) -> usize {
     search::<N, false>(bytes, at, wanted)
 }
 
 /// The same, also stopping at bytes below 0x20.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub(crate) fn find_or_control<const N: usize>(bytes: &[u8], at: usize, wanted: [u8; N]) -> usize {
     search::<N, true>(bytes, at, wanted)
 }
 
-#[inline]
+#[inline(always)]
 fn search<const N: usize, const CONTROL: bool>(
     bytes: &[u8],
     mut at: usize,

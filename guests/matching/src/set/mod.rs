@@ -1,10 +1,10 @@
 //! Several matches that are tried together.
 
 use logboom_guest::{Interest, Record};
-use regex_automata::meta::Regex;
 
 use crate::condition::{Condition, Shared};
 use crate::config::Match;
+use crate::expression::Expression;
 use crate::literals::{LITERALS_MAX, LiteralSet, Literals};
 
 /// Matches by index, with one search for the texts of all of them.
@@ -74,7 +74,7 @@ impl Set {
 
     /// Takes the expression out of the match at `index`: it holds without, and the caller applies
     /// the expression, to have its groups.
-    pub fn take_regex(&mut self, index: usize) -> Option<Regex> {
+    pub fn take_regex(&mut self, index: usize) -> Option<Expression> {
         self.conditions.get_mut(index)?.take_regex()
     }
 

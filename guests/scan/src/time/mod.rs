@@ -46,7 +46,7 @@ pub fn rfc3339(text: &[u8]) -> Option<i64> {
         }
         _ => return None,
     };
-    (date * 86_400 + clock - offset).checked_mul(SECOND)?.checked_add(nanos)
+    nanoseconds(date * 86_400 + clock - offset, nanos)
 }
 
 /// Reads the time of access logs: `21/Nov/2026:05:44:01 +0100`.
@@ -81,7 +81,7 @@ pub fn access_log(text: &[u8]) -> Option<i64> {
         b'-' => -minutes * 60,
         _ => return None,
     };
-    (date * 86_400 + clock - offset).checked_mul(SECOND)
+    nanoseconds(date * 86_400 + clock - offset, 0)
 }
 
 /// A number that counts since 1970: seconds, milli-, micro- or nanoseconds, told apart by size.
@@ -115,6 +115,14 @@ pub fn epoch(number: Number) -> Option<i64> {
 #[expect(clippy::cast_possible_truncation, reason = "within 64 bits, as just checked")]
 fn to_integer(value: f64) -> Option<i64> {
     (value.abs() < 9.2e18).then_some(value as i64)
+}
+
+/// Seconds and nanoseconds together, where 64 bits hold them. A checked product would do the same
+/// by a call: WebAssembly has no flag of overflow.
+#[inline]
+fn nanoseconds(seconds: i64, nanos: i64) -> Option<i64> {
+    const SECONDS_MAX: i64 = i64::MAX / SECOND - 1;
+    (-SECONDS_MAX..=SECONDS_MAX).contains(&seconds).then(|| seconds * SECOND + nanos)
 }
 
 /// Days since 1970 of a day of the Gregorian calendar.
