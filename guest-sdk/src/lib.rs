@@ -104,7 +104,9 @@
 //! - **Files, sockets, environment, clock** are not there: to call them is a trap. A record has an
 //!   event time, a batch a time of receipt. `HashMap` works.
 //! - **Speed**: scan by [memchr](https://docs.rs/memchr), not byte by byte. Keep `regex-lite` off
-//!   the records.
+//!   the records. `checked_mul` of 64 bits is a call of a 128-bit multiplication, as WebAssembly has
+//!   no flag of overflow: bound the number of digits instead. Structures that a function returns go
+//!   through memory: inline what runs for every field, or return numbers.
 
 #[cfg(target_arch = "wasm32")]
 mod bindings;
@@ -249,3 +251,8 @@ pub mod __inside {
     pub use crate::bindings::{control, meter, parser, router};
     pub use crate::runtime::State;
 }
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

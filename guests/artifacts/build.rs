@@ -65,6 +65,8 @@ fn compile(guests: &Path, target: &Path) -> Result<(), String> {
     command
         .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
         .arg(target)
+        .arg("--config")
+        .arg(format!("target.{TARGET}.rustflags={:?}", remapped(guests)))
         .current_dir(guests);
     // What the outer build was told is not for the inner one: other flags, clippy as the compiler,
     // the outer package's variables.
@@ -89,6 +91,22 @@ fn compile(guests: &Path, target: &Path) -> Result<(), String> {
             String::new()
         };
     Err(format!("the guests do not build{hint}\n{said}").replace('\n', "\ncargo::error="))
+}
+
+/// Flags that keep the paths of this machine out of the components, so that one source gives one
+/// digest wherever it is built. They join those of the workspace's own configuration.
+fn remapped(guests: &Path) -> Vec<String> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
+        let home = env::var_os("HOME").or_else(|| env::var_os("USERPROFILE"))?;
+        Some(Path::new(&home).join(".cargo"))
+    });
+    let folders = [(home, "/cargo"), (guests.parent().map(Path::to_path_buf), "/logboom")];
+    folders
+        .into_iter()
+        .filter_map(|(folder, name)| {
+            Some(format!("--remap-path-prefix={}={name}", folder?.display()))
+        })
+        .collect()
 }
 
 /// Variables by which cargo finds its home, registries and network settings.

@@ -151,15 +151,19 @@ struct Arenas {
 }
 
 impl Arenas {
-    fn check(self, name: &str, offset: u32, len: u32) -> Result<(), String> {
+    #[inline]
+    fn holds(self, offset: u32, len: u32) -> bool {
         let size = if offset & OWN_ARENA == 0 { self.input } else { self.own };
-        let end = (offset & !OWN_ARENA) as usize + len as usize;
-        if end > size {
-            return Err(format!(
-                "{name} has a span that ends at {end} of an arena of {size} bytes"
-            ));
+        (offset & !OWN_ARENA) as usize + len as usize <= size
+    }
+
+    fn check(self, name: &str, offset: u32, len: u32) -> Result<(), String> {
+        if self.holds(offset, len) {
+            return Ok(());
         }
-        Ok(())
+        let whose = if offset & OWN_ARENA == 0 { "the batch's" } else { "its own" };
+        let offset = offset & !OWN_ARENA;
+        Err(format!("{name} has a span, {offset} and {len} bytes, outside of {whose} arena"))
     }
 
     /// Where a checked span lies once the guest's arena stands behind the input's.
@@ -173,6 +177,33 @@ impl Arenas {
     }
 }
 
+/// As [`check_table`], and each row's name, kind and value; one pass, since fields are many.
+fn check_fields(fields: &[u32], records: usize, arenas: Arenas) -> Result<(), String> {
+    let (rows, rest) = fields.as_chunks::<FIELD_STRIDE>();
+    if !rest.is_empty() {
+        return Err(format!("fields has {} words, not a multiple of {FIELD_STRIDE}", fields.len()));
+    }
+    let names = FieldNames::global().count();
+    let mut last = 0;
+    for [record, name, kind, offset, len] in rows {
+        let is_good = (*record as usize) < records
+            && *record >= last
+            && (*name as usize) < names
+            && *kind < FieldValue::KINDS
+            && (!matches!(kind, 0 | 5) || arenas.holds(*offset, *len));
+        if !is_good {
+            let row = format!("record {record}, name {name}, kind {kind}, value {offset} {len}");
+            return Err(format!(
+                "fields has a row ({row}) that is unsorted or names what does not exist: there are \
+                 {records} records, {names} names, {} kinds",
+                FieldValue::KINDS
+            ));
+        }
+        last = *record;
+    }
+    Ok(())
+}
+
 /// Looks at a parser's answer for `records` records over `input` bytes of arena.
 pub(crate) fn check_edits(
     edits: &abi::Edits,
@@ -181,23 +212,7 @@ pub(crate) fn check_edits(
     reasons: usize,
 ) -> Result<(), String> {
     let arenas = Arenas { input, own: edits.arena.len() };
-    check_table("fields", &edits.fields, FIELD_STRIDE, records)?;
-    let names = FieldNames::global().count();
-    for row in edits.fields.chunks_exact(FIELD_STRIDE) {
-        if row[1] as usize >= names {
-            return Err(format!("fields use id {}, which was never interned", row[1]));
-        }
-        if row[2] >= FieldValue::KINDS {
-            return Err(format!(
-                "fields use kind {}; 0 to {} exist",
-                row[2],
-                FieldValue::KINDS - 1
-            ));
-        }
-        if matches!(row[2], 0 | 5) {
-            arenas.check("fields", row[3], row[4])?;
-        }
-    }
+    check_fields(&edits.fields, records, arenas)?;
     check_table("changes", &edits.changes, 4, records)?;
     for row in edits.changes.chunks_exact(4) {
         match row[1] as usize {
@@ -233,7 +248,7 @@ pub(crate) fn apply_edits(
     batch: &mut Batch,
     verdicts: &mut Verdicts,
     selection: &Selection,
-    edits: &abi::Edits,
+    edits: abi::Edits,
     created: &mut Vec<(u32, Span)>,
 ) -> Vec<u32> {
     let len = batch.len();
@@ -243,17 +258,15 @@ pub(crate) fn apply_edits(
         Selection::Some(list) => list[record as usize],
     };
     batch.append(&edits.arena);
-    if !edits.fields.is_empty() {
-        let mut rows = edits.fields.clone();
-        for row in rows.chunks_exact_mut(FIELD_STRIDE) {
-            row[0] = at(row[0]);
-            if matches!(row[2], 0 | 5) {
-                let span = arenas.resolve(row[3], row[4]);
-                (row[3], row[4]) = (span.offset, span.len);
-            }
+    let mut rows = edits.fields;
+    for [record, _, kind, offset, len] in rows.as_chunks_mut::<FIELD_STRIDE>().0 {
+        *record = at(*record);
+        if matches!(kind, 0 | 5) && *offset & OWN_ARENA != 0 {
+            let span = arenas.resolve(*offset, *len);
+            (*offset, *len) = (span.offset, span.len);
         }
-        batch.add_fields(&rows);
     }
+    batch.add_fields(rows);
     for row in edits.changes.chunks_exact(4) {
         change(batch, at(row[0]) as usize, row, arenas);
     }

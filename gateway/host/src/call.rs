@@ -108,7 +108,7 @@ impl Guest {
         self.settle(batch, verdicts, &report, on_guilty);
         let mut created: Vec<(u32, Span)> = Vec::new();
         for (selection, edits) in answers {
-            let dropped = apply_edits(batch, verdicts, &selection, &edits, &mut created);
+            let dropped = apply_edits(batch, verdicts, &selection, edits, &mut created);
             report.dropped.extend(dropped);
         }
         report.created = created.len();

@@ -41,12 +41,14 @@ impl Expression {
             let what = text.lines().last().unwrap_or_default();
             format!("{pattern:?}: {}", what.trim_start_matches("error: "))
         })?;
-        let too_large = || format!("{pattern:?} is too large: 1 MiB compiled is allowed");
+        let compile = |config: thompson::Config| {
+            let nfa = Compiler::new().configure(config).build_from_hir(&tree);
+            nfa.map_err(|_| format!("{pattern:?} is too large: 1 MiB compiled is allowed"))
+        };
         let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(SIZE_MAX));
-        let compile = |config| Compiler::new().configure(config).build_from_hir(&tree);
-        let nfa = compile(config.clone()).map_err(|_| too_large())?;
-        let reverse = config.reverse(true).which_captures(thompson::WhichCaptures::None);
-        let reverse = compile(reverse).map_err(|_| too_large())?;
+        let nfa = compile(config.clone())?;
+        let captures = thompson::WhichCaptures::None;
+        let reverse = compile(config.reverse(true).which_captures(captures))?;
         let automaton = dfa::Config::new().skip_cache_capacity_check(true);
         let forward = dfa::Builder::new()
             .configure(

@@ -1,6 +1,6 @@
 //! Where one of few bytes stands next.
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{IS_REGISTER, LANES, Lanes};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -26,7 +26,9 @@ fn search<const N: usize, const CONTROL: bool>(
     mut at: usize,
     wanted: [u8; N],
 ) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<LANES>()) {
+    while IS_REGISTER
+        && let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<LANES>())
+    {
         let lanes = Lanes::load(chunk);
         let mut hits = lanes.below(if CONTROL { 0x20 } else { 0 });
         for byte in wanted {
@@ -47,7 +49,7 @@ fn search_rest<const N: usize, const CONTROL: bool>(
     mut at: usize,
     wanted: [u8; N],
 ) -> usize {
-    if let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*word);
         // The lowest bit set is exact; those above it may be false.
         let mut hits = if CONTROL { word.wrapping_sub(ONES * 0x20) & !word } else { 0 };

@@ -5,6 +5,9 @@
 
 pub use imp::Lanes;
 
+/// Whether [`Lanes`] are a register, so that they are the fastest way for short texts too.
+pub(crate) const IS_REGISTER: bool = cfg!(all(target_arch = "wasm32", target_feature = "simd128"));
+
 /// How many bytes there are in [`Lanes`].
 pub const LANES: usize = 16;
 
@@ -167,6 +170,30 @@ mod imp {
         #[inline]
         pub fn bits(self) -> u32 {
             self.0.iter().rev().fold(0, |bits, lane| bits << 1 | u32::from(lane >> 7))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LANES, Lanes};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lanes_are_sixteen_single_bytes(a: [u8; LANES], b: [u8; LANES], byte: u8) {
+            let (x, y) = (Lanes::load(&a), Lanes::load(&b));
+            let all = |is: bool| if is { 0xff } else { 0 };
+            prop_assert_eq!(x.store(), a);
+            prop_assert_eq!(x.equal(byte).store(), a.map(|lane| all(lane == byte)));
+            prop_assert_eq!(x.below(byte).store(), a.map(|lane| all(lane < byte)));
+            prop_assert_eq!(x.and(y).store(), std::array::from_fn(|i| a[i] & b[i]));
+            prop_assert_eq!(x.or(y).store(), std::array::from_fn(|i| a[i] | b[i]));
+            let nibbles = b.map(|lane| a[usize::from(lane & 15)] & b[usize::from(lane >> 4)]);
+            prop_assert_eq!(y.nibbles([x, y]).store(), nibbles);
+            prop_assert_eq!(x.and(x.equal(byte)).any(), byte != 0 && a.contains(&byte));
+            let bits = (0..LANES).filter(|i| a[*i] >= 0x80).map(|i| 1 << i).sum::<u32>();
+            prop_assert_eq!(x.bits(), bits);
         }
     }
 }

@@ -197,11 +197,15 @@ impl Batch {
 
     /// Adds rows to the field table. `rows` must be sorted by record, as must be what is there;
     /// fields of one record keep the order in which they were added.
-    pub fn add_fields(&mut self, rows: &[u32]) {
+    pub fn add_fields(&mut self, rows: Vec<u32>) {
+        if self.fields.is_empty() {
+            self.fields = rows;
+            return;
+        }
         let first = rows.first().copied().unwrap_or(u32::MAX);
         let last = self.fields.len().checked_sub(FIELD_STRIDE).map_or(0, |at| self.fields[at]);
-        if self.fields.is_empty() || first >= last {
-            self.fields.extend_from_slice(rows);
+        if first >= last {
+            self.fields.extend_from_slice(&rows);
             return;
         }
         let old = std::mem::take(&mut self.fields);

@@ -50,8 +50,8 @@ fn spans_outside_the_arena_read_as_empty() {
 fn fields_are_found_by_record_and_the_last_of_a_name_wins() {
     let mut batch = batch_of(&["a", "b", "c"]);
     let text = batch.append(b"deep");
-    batch.add_fields(&[0, 1, 1, 200, 0, 2, 1, 3, 1, 0]);
-    batch.add_fields(&[0, 1, 0, text.offset, text.len, 1, 2, 4, 0, 0]);
+    batch.add_fields(vec![0, 1, 1, 200, 0, 2, 1, 3, 1, 0]);
+    batch.add_fields(vec![0, 1, 0, text.offset, text.len, 1, 2, 4, 0, 0]);
     let names: Vec<_> =
         batch.records().map(|r| r.fields().map(|f| f.value).collect::<Vec<_>>()).collect();
     assert_eq!(names[0], [FieldValue::Integer(200), FieldValue::Text(b"deep")]);
@@ -64,7 +64,7 @@ fn fields_are_found_by_record_and_the_last_of_a_name_wins() {
 #[test]
 fn created_records_stand_behind_their_parent_with_its_fields() {
     let mut batch = batch_of(&["a", "b"]);
-    batch.add_fields(&[0, 1, 1, 5, 0]);
+    batch.add_fields(vec![0, 1, 1, 5, 0]);
     let (x, y) = (batch.append(b"x"), batch.append(b"y"));
     batch.insert(&[(0, x), (0, y)]);
     let bodies: Vec<_> = batch.records().map(|r| r.body()).collect();
