@@ -117,7 +117,9 @@ fn a_guest_that_recurses_is_stopped() {
 
 #[test]
 fn a_guest_that_calls_the_system_is_stopped() {
-    check_contained("wasi-call", &ROLES, &[FaultKind::Trap, FaultKind::Suspended]);
+    for call in ["wasi-call", "wasi-clock", "wasi-env", "wasi-exit", "wasi-file"] {
+        check_contained(call, &[Role::Parser], &[FaultKind::Trap, FaultKind::Suspended]);
+    }
 }
 
 #[test]
@@ -127,7 +129,12 @@ fn lies_are_seen_and_nothing_of_them_is_applied() {
         ("lie-field-span", &[Role::Parser][..]),
         ("lie-record-index", &[Role::Parser]),
         ("lie-unsorted", &[Role::Parser]),
-        ("lie-count", &[Role::Router]),
+        ("bad-column", &[Role::Parser]),
+        ("bad-field", &[Role::Parser]),
+        ("bad-kind", &[Role::Parser]),
+        ("bad-severity", &[Role::Parser]),
+        ("lie-count", &ROLES),
+        ("lie-count-many", &[Role::Router]),
         ("bad-route", &[Role::Router]),
         ("bad-reason", &[Role::Router]),
         ("bad-series", &[Role::Meter]),
@@ -138,11 +145,10 @@ fn lies_are_seen_and_nothing_of_them_is_applied() {
 
 #[test]
 fn an_answer_of_gigabytes_or_of_invalid_text_is_refused() {
-    check_contained(
-        "huge",
-        &[Role::Parser],
-        &[FaultKind::Trap, FaultKind::Lie, FaultKind::Suspended],
-    );
+    let kinds = [FaultKind::Trap, FaultKind::Lie, FaultKind::Suspended];
+    check_contained("huge", &[Role::Parser], &kinds);
+    check_contained("huge-list", &[Role::Parser], &kinds);
+    check_contained("long-error", &[Role::Parser], &[FaultKind::Error, FaultKind::Suspended]);
     check_contained("bad-utf8", &[Role::Parser], &[FaultKind::Trap, FaultKind::Suspended]);
 }
 
@@ -226,6 +232,8 @@ fn what_is_no_guest_is_refused_with_a_reason() {
     is(load(artifacts::WRONG_WORLD, ""), "exports no role");
     is(load(artifacts::HOSTILE, "{\"behaviour\":\"refuse\"}"), "refuses its configuration");
     is(load(artifacts::HOSTILE, "{\"behaviour\":\"panic-describe\"}"), "describe failed");
+    is(load(artifacts::HOSTILE, "{\"behaviour\":\"lie-manifest\"}"), "its manifest is invalid");
+    is(load(artifacts::HOSTILE, "{\"behaviour\":\"spin-describe\"}"), "describe failed");
     for (name, bytes) in artifacts::STANDARD {
         let result = load(bytes, "{\"no_such_key\": 1}");
         assert!(matches!(result, Err(LoadError::Refused { .. })), "{name} takes any key");

@@ -10,7 +10,8 @@
 //!     "value": "match.took", "buckets": [0.1, 1, 10]}]}
 //! ```
 //! Each record for which a metric's `match` holds (what it can say is told by the crate
-//! `guest-matching`) counts for that metric; `kind` is `counter` unless given. What a counter adds
+//! `guest-matching`; every record, where there is none) counts for that metric; `kind` is `counter`
+//! unless given. What a counter adds
 //! is 1, or its `value`; a gauge is set to its `value`; a histogram observes it. Without `buckets`
 //! it has those of Prometheus. A record without the value, or with one that is no number, or for a
 //! counter with a negative one, does not count.

@@ -20,11 +20,17 @@ pub(crate) struct MetricConfig {
     help: String,
     #[serde(default)]
     kind: Kind,
+    #[serde(default = "everything")]
     pub(crate) r#match: Match,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     value: Option<String>,
     buckets: Option<Vec<f64>>,
+}
+
+/// A metric without a match counts every record.
+fn everything() -> Match {
+    Match { all: true, ..Match::default() }
 }
 
 #[derive(serde::Deserialize, Clone, Copy, Default, PartialEq, Eq)]

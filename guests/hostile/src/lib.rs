@@ -44,14 +44,15 @@ impl Guest for Hostile {
         let mut manifest = Manifest::new("hostile", env!("CARGO_PKG_VERSION"));
         manifest.add_route("somewhere");
         manifest.add_reason("unwanted");
-        let metric = manifest.add_metric(Metric::counter("hostile_records_total", "Records seen."));
+        let metric = manifest
+            .add_metric(Metric::counter("hostile_records_total", "Records seen.").label("of"));
         if behaviour == Behaviour::LieManifest {
             lie::manifest(&mut manifest);
         }
         let guest = Self {
             behaviour,
             field: FieldId::intern("hostile"),
-            records: Series::intern(metric, &[]),
+            records: Series::intern(metric, &[b"all"]),
             calls: 0,
         };
         Ok((guest, manifest))

@@ -19,7 +19,7 @@ fn without_a_behaviour_it_is_correct() {
         assert!(trial.parse(&inputs()).unwrap().iter().all(|parsed| parsed.is_untouched()));
         assert!(trial.route(&inputs()).unwrap().iter().all(|routed| routed.is_kept));
         trial.measure(&inputs()).unwrap();
-        assert_eq!(trial.value("hostile_records_total", &[]), Some(3.0));
+        assert_eq!(trial.value("hostile_records_total", &["all"]), Some(3.0));
     }
 }
 

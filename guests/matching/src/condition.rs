@@ -3,7 +3,7 @@
 use logboom_guest::{FieldId, Glob, Record, Value};
 
 use crate::config::{Match, Wanted};
-use crate::expression::Expression;
+use crate::expression::{Expression, required_texts};
 use crate::literals::LiteralSet;
 
 /// Keywords of the severities 0 to 7.
@@ -72,8 +72,11 @@ impl Condition {
             }
             Ok(set)
         };
-        let any = set(&from.contains.0, "contains")?;
+        let mut any = set(&from.contains.0, "contains")?;
         let all = set(&from.contains_all.0, "contains_all")?;
+        if any.is_empty() {
+            any = set(&regex_texts(from), "regex")?;
+        }
         let plain = Match {
             all: from.all,
             contains: from.contains.clone(),
@@ -99,6 +102,11 @@ impl Condition {
     pub(crate) fn take_regex(&mut self) -> Option<Expression> {
         self.rest.as_mut()?.regex.take()
     }
+}
+
+/// What a match's expression needs to find in a body.
+pub(crate) fn regex_texts(from: &Match) -> Vec<String> {
+    from.regex.as_deref().map(required_texts).unwrap_or_default()
 }
 
 impl Rest {

@@ -15,9 +15,14 @@ use regex_automata::util::prefilter::Prefilter;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, PatternID};
+use regex_syntax::hir::literal::Extractor;
 
 /// Largest size of a compiled expression, in bytes.
 const SIZE_MAX: usize = 1 << 20;
+/// A shorter text is in too many bodies to be worth looking for, in bytes.
+const REQUIRED_BYTES_MIN: usize = 3;
+/// Most texts that are looked for in place of one expression.
+const REQUIRED_TEXTS_MAX: usize = 8;
 
 /// An expression, made ready for searching.
 #[derive(Debug)]
@@ -90,6 +95,26 @@ impl Expression {
             expression: self,
         })
     }
+}
+
+/// Texts of which one must be in whatever an expression matches, as the expression's beginning
+/// tells; none where that says too little. Looking for them first spares most searches.
+#[must_use]
+pub(crate) fn required_texts(pattern: &str) -> Vec<String> {
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let Ok(tree) = syntax::parse_with(pattern, &syntax) else { return Vec::new() };
+    let prefixes = Extractor::new().extract(&tree);
+    let text = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        (text.len() >= REQUIRED_BYTES_MIN).then(|| text.to_owned())
+    };
+    if let Some(common) = prefixes.longest_common_prefix().and_then(text) {
+        return vec![common];
+    }
+    let Some(all) = prefixes.literals().filter(|all| all.len() <= REQUIRED_TEXTS_MAX) else {
+        return Vec::new();
+    };
+    all.iter().map(|literal| text(literal.as_bytes())).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// An expression with the groups of its last match.

@@ -2,7 +2,7 @@
 
 use logboom_guest::{Interest, Record};
 
-use crate::condition::{Condition, Shared};
+use crate::condition::{Condition, Shared, regex_texts};
 use crate::config::Match;
 use crate::expression::Expression;
 use crate::literals::{LITERALS_MAX, LiteralSet, Literals};
@@ -125,6 +125,10 @@ fn literals(from: &Match) -> Option<Vec<String>> {
     }
     if !from.contains.0.is_empty() {
         return Some(from.contains.0.clone());
+    }
+    let of_regex = regex_texts(from);
+    if !of_regex.is_empty() {
+        return Some(of_regex);
     }
     if from.any.is_empty() {
         return None;

@@ -174,3 +174,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_expression_lends_its_beginning_to_the_search() {
+    for (pattern, expected) in [
+        (" status=5[0-9][0-9] ", &[" status=5"][..]),
+        ("(?:Accepted|Failed) password", &["Accepted password", "Failed password"]),
+        ("[0-9]+ms", &[]),
+        ("(?i)error", &[]),
+        ("a|b", &[]),
+        ("", &[]),
+        ("x*longer", &[]),
+    ] {
+        let texts = crate::expression::required_texts(pattern);
+        assert!(
+            texts.iter().all(|text| text.len() >= 3) && texts.len() == expected.len(),
+            "{pattern}: {texts:?}"
+        );
+        for (text, expected) in texts.iter().zip(expected) {
+            assert!(expected.starts_with(text.as_str()), "{pattern}: {texts:?}");
+        }
+    }
+}
+
+#[test]
+fn expressions_hold_for_the_same_bodies_with_and_without_their_texts() {
+    let bodies =
+        ["x status=503 y", " status=5 ", "status=503 ", "a status=599 status=5", "Failed password"];
+    for pattern in [" status=5[0-9][0-9] ", "(?:Accepted|Failed) password", "^x", "[0-9]{3}"] {
+        let from = Match { regex: Some(pattern.to_owned()), ..Match::default() };
+        let set = Set::compile([("m".to_owned(), &from)]).unwrap();
+        let plain = Expression::new(pattern).unwrap();
+        for body in bodies {
+            let inputs = logboom_guest::testkit::Inputs::new([body]);
+            let batch = inputs.batch().unwrap();
+            let record = batch.records().next().unwrap();
+            assert_eq!(
+                set.first(&record).is_some(),
+                plain.is_match(body.as_bytes()),
+                "{pattern} {body}"
+            );
+        }
+    }
+}
