@@ -285,7 +285,7 @@ impl Guest {
             received: batch.received().0.cast_unsigned(),
         };
         let deadline = self.settings.deadline;
-        let answer = match instance.call::<R>(function, crossing, deadline) {
+        let answer = match instance.call::<R>(&self.engine, function, crossing, deadline) {
             Err(error) => return Err(fault(kind_of(&error), root(&error))),
             Ok(Err(message)) => Err(fault(FaultKind::Error, tame(&message))),
             Ok(Ok(answer)) => match check(&answer, records) {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -17,6 +17,8 @@ use crate::guest::root;
 
 /// One step of the clock by which deadlines are counted.
 const TICK: Duration = Duration::from_millis(2);
+/// Steps without a call after which the clock sleeps until the next one.
+const IDLE_TICKS: u32 = 50;
 
 /// What the engine sets aside for all guests together.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +41,7 @@ pub struct Engine {
     pub(crate) inner: wasmtime::Engine,
     pub(crate) limits: EngineLimits,
     cache: Option<Arc<Path>>,
-    _ticker: Arc<Ticker>,
+    ticker: Arc<Ticker>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -48,16 +50,35 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Ends the ticking thread with the last engine.
+/// The clock of deadlines: a thread, which ends with the last engine and sleeps while no guest is
+/// called, so that an idle gateway costs nothing.
 #[derive(Debug)]
 struct Ticker {
-    stop: Arc<AtomicBool>,
+    state: Arc<TickerState>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct TickerState {
+    stop: AtomicBool,
+    /// Calls in progress.
+    calls: AtomicUsize,
+    is_asleep: AtomicBool,
+}
+
+/// A call in progress, for which the clock runs.
+#[derive(Debug)]
+pub(crate) struct Call<'a>(&'a TickerState);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.state.stop.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             drop(thread.join());
@@ -79,7 +100,22 @@ impl Engine {
             prepare_cache(path).map_err(|cause| LoadError::Cache { path: path.clone(), cause })?;
         }
         let ticker = Ticker::start(&inner).map_err(|e| LoadError::Engine(e.to_string()))?;
-        Ok(Self { inner, limits, cache: cache.map(Into::into), _ticker: Arc::new(ticker) })
+        Ok(Self { inner, limits, cache: cache.map(Into::into), ticker: Arc::new(ticker) })
+    }
+
+    /// To be held during each call of a guest: its deadline needs the clock.
+    #[inline]
+    pub(crate) fn begin_call(&self) -> Call<'_> {
+        let state = &self.ticker.state;
+        // Either the clock sees the call before it sleeps, or this sees that it sleeps: both sides
+        // are sequentially consistent.
+        state.calls.fetch_add(1, Ordering::SeqCst);
+        if state.is_asleep.load(Ordering::SeqCst)
+            && let Some(thread) = &self.ticker.thread
+        {
+            thread.thread().unpark();
+        }
+        Call(state)
     }
 
     /// How many ticks a deadline is: rounded up, and one more because the first may come at once.
@@ -154,16 +190,33 @@ fn config(limits: EngineLimits) -> Config {
 
 impl Ticker {
     fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (engine, stopped) = (engine.weak(), Arc::clone(&stop));
-        let thread = std::thread::Builder::new().name("guest-epoch".into()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::park_timeout(TICK);
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
+        let state = Arc::new(TickerState::default());
+        let (engine, own) = (engine.weak(), Arc::clone(&state));
+        let thread = std::thread::Builder::new()
+            .name("guest-epoch".into())
+            .spawn(move || own.run(&engine))?;
+        Ok(Self { state, thread: Some(thread) })
+    }
+}
+
+impl TickerState {
+    fn run(&self, engine: &wasmtime::EngineWeak) {
+        let mut idle = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            std::thread::park_timeout(TICK);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+            idle = if self.calls.load(Ordering::SeqCst) > 0 { 0 } else { idle + 1 };
+            if idle < IDLE_TICKS {
+                continue;
             }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+            self.is_asleep.store(true, Ordering::SeqCst);
+            while self.calls.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+            self.is_asleep.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
     }
 }
 

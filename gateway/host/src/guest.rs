@@ -159,7 +159,7 @@ impl Guest {
             cause,
         })?;
         let described = first
-            .describe(&settings.config, settings.deadline)
+            .describe(engine, &settings.config, settings.deadline)
             .map_err(|e| LoadError::Describe { guest: name.clone(), cause: root(&e) })?
             .map_err(|m| LoadError::Refused { guest: name.clone(), message: tame(&m) })?;
         let wrong = |rule| LoadError::Manifest { guest: name.clone(), rule };
@@ -246,7 +246,7 @@ impl Guest {
         let mut instance = Instance::new(&self.engine, &self.pre, &self.grant, registry)
             .map_err(|error| root(&error))?;
         instance
-            .describe(&self.settings.config, self.settings.deadline)
+            .describe(&self.engine, &self.settings.config, self.settings.deadline)
             .map_err(|error| root(&error))??;
         Ok(instance)
     }

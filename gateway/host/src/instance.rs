@@ -230,6 +230,7 @@ impl Instance {
         let mut store = Store::new(&engine.inner, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(ANSWER_BYTES_MAX);
+        let _running = engine.begin_call();
         store.set_epoch_deadline(Engine::ticks(grant.deadline.max(START_DEADLINE)));
         let linked = pre.instantiate(&mut store)?;
         let [describe, parse, route, measure] =
@@ -269,9 +270,11 @@ impl Instance {
     /// Hands the instance its configuration.
     pub(crate) fn describe(
         &mut self,
+        engine: &Engine,
         config: &str,
         deadline: Duration,
     ) -> wasmtime::Result<Result<abi::Manifest, String>> {
+        let _running = engine.begin_call();
         self.store.set_epoch_deadline(Engine::ticks(deadline.max(START_DEADLINE)));
         let describe =
             self.describe.typed::<(&str,), (Result<abi::Manifest, String>,)>(&mut self.store)?;
@@ -282,6 +285,7 @@ impl Instance {
     #[expect(unsafe_code, reason = "a typed call with a borrowed batch, checked when loaded")]
     pub(crate) fn call<R>(
         &mut self,
+        engine: &Engine,
         function: Func,
         batch: abi::Batch<'_>,
         deadline: Duration,
@@ -289,6 +293,7 @@ impl Instance {
     where
         R: wasmtime::component::ComponentType + wasmtime::component::Lift,
     {
+        let _running = engine.begin_call();
         self.store.set_epoch_deadline(Engine::ticks(deadline));
         // SAFETY: `check_types` has compared this export's types with these when the guest was
         // loaded; all instances are made from that one component.

@@ -402,3 +402,19 @@ fn extract_of_the_guilty_is_what_is_parked() {
 fn standard(name: &str) -> &'static [u8] {
     artifacts::STANDARD.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes).unwrap()
 }
+
+#[test]
+fn a_deadline_holds_after_the_clock_has_slept_and_for_long_calls() {
+    // Longer than the clock goes on without calls: it must not fall asleep during one.
+    let mut settings = settings("{\"behaviour\":\"spin-on-marker\"}");
+    settings.deadline = Duration::from_millis(300);
+    let guest = Guest::load(&engine(), artifacts::HOSTILE, settings).unwrap();
+    for _ in 0..2 {
+        let started = std::time::Instant::now();
+        let report = run(&guest, Role::Router, &mut batch(["POISON"]), &mut Verdicts::new(64));
+        assert_eq!(report.faults[0].kind, FaultKind::Deadline);
+        assert!(started.elapsed() >= Duration::from_millis(290), "{:?}", started.elapsed());
+        // Until the clock sleeps.
+        std::thread::park_timeout(Duration::from_millis(250));
+    }
+}
