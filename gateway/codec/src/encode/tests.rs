@@ -277,7 +277,7 @@ fn json_writes_fields_of_every_kind() {
     ] {
         rows.extend_from_slice(&[0, name, kind, value[0], value[1]]);
     }
-    batch.add_fields(&rows);
+    batch.add_fields(rows);
     let names = ["t", "i", "f", "b", "n", "j", "k", "nan", "big"];
     let names = (0..).zip(names).collect();
     let fields = "\"fields\":{\"t\":\"t\\\"\",\"f\":1.5,\"b\":true,\"n\":null,\"j\":{\"a\": [1]},\

@@ -206,7 +206,7 @@ fn expressions_hold_for_the_same_bodies_with_and_without_their_texts() {
         let set = Set::compile([("m".to_owned(), &from)]).unwrap();
         let plain = Expression::new(pattern).unwrap();
         for body in bodies {
-            let inputs = logboom_guest::testkit::Inputs::new([body]);
+            let inputs = Inputs::new([body]);
             let batch = inputs.batch().unwrap();
             let record = batch.records().next().unwrap();
             assert_eq!(
