@@ -105,9 +105,16 @@ pub fn interest<'a>(matches: impl IntoIterator<Item = &'a Match> + Clone) -> Int
         severity: severities.max().unwrap_or(7),
         apps: union(|from| listed(&from.app.0)).unwrap_or_default(),
         app_names: union(|from| listed(&from.app_name.0)).unwrap_or_default(),
-        literals: union(literals).unwrap_or_default(),
+        literals: union(literals).map(without_longer).unwrap_or_default(),
         fields: Vec::new(),
     }
+}
+
+/// Leaves out texts that another of them is a part of: where they are, so is that one.
+fn without_longer(texts: Vec<String>) -> Vec<String> {
+    let is_needed =
+        |text: &&String| !texts.iter().any(|other| other != *text && text.contains(other.as_str()));
+    texts.iter().filter(is_needed).cloned().collect()
 }
 
 fn severity(from: &Match) -> Option<u8> {

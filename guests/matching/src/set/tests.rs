@@ -217,3 +217,10 @@ fn expressions_hold_for_the_same_bodies_with_and_without_their_texts() {
         }
     }
 }
+
+#[test]
+fn an_interest_names_no_text_that_another_implies() {
+    let from = |text: &str| Match { regex: Some(text.to_owned()), ..Match::default() };
+    let matches = [from(" status=50[0-9] code=0"), from(" status=5[0-9]{2} "), from("oom-kill")];
+    assert_eq!(interest(&matches).literals, [" status=5", "oom-kill"]);
+}
