@@ -9,6 +9,7 @@ use logboom_gateway::config::Problems;
 use logboom_gateway::load::{ReceiveOptions, SendOptions};
 use logboom_gateway::run::{self, Gateway};
 use logboom_gateway::trial::{self, TestOptions};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -134,8 +135,9 @@ fn run_gateway(path: Option<&Path>) -> Ended {
         Ok(config) => config,
         Err(problems) => return refuse(&problems),
     };
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // Before anything else, so that an early signal is not missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -150,7 +152,19 @@ fn run_gateway(path: Option<&Path>) -> Ended {
         gateway.shutdown().await;
         writeln!(std::io::stderr(), "ledger {}", ledger.to_json())?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What hangs in the system, such as a name look-up, must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended
+}
+
+/// Sessions and connections need descriptors: takes as many as the system allows.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// Says where it listens and, on the defaults, what to try.

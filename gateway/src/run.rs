@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +104,7 @@ pub struct Gateway {
     destinations: Vec<Arc<Destination>>,
     is_ready: Arc<AtomicBool>,
     stop_sources: watch::Sender<bool>,
+    give_up: watch::Sender<bool>,
     stop_control: watch::Sender<bool>,
     shutdown: Duration,
 }
@@ -115,17 +116,20 @@ pub fn standard_guest(name: &str) -> Option<&'static [u8]> {
     found.map(|(_, bytes)| *bytes)
 }
 
-/// Loads the guests of a configuration in their order.
+/// Time for control to answer what it was asked before the end.
+const CONTROL_GRACE: Duration = Duration::from_secs(1);
+
+/// Loads the guests of a configuration in their order; compiled ones are kept in `cache`.
 ///
 /// # Errors
 /// The first guest that cannot be loaded.
-pub fn load_guests(config: &Config) -> Result<Vec<Arc<Guest>>, StartError> {
+pub fn load_guests(config: &Config, cache: Option<PathBuf>) -> Result<Vec<Arc<Guest>>, StartError> {
     if config.guests.is_empty() {
         return Ok(Vec::new());
     }
     let memory_max = config.guests.iter().map(|guest| guest.memory).max().unwrap_or(0);
     let limits = EngineLimits { memory_max, ..EngineLimits::default() };
-    let engine = Engine::new(limits, Some(config.data.join("compiled")))?;
+    let engine = Engine::new(limits, cache)?;
     config.guests.iter().map(|guest| load_guest(&engine, guest)).collect()
 }
 
@@ -190,6 +194,20 @@ impl Endpoints {
     }
 }
 
+/// The smallest queue that a destination is given, however many there are.
+const QUEUE_BYTES_MIN: usize = 256 << 10;
+
+impl Endpoints {
+    /// Cuts the queues so that all of them together hold at most half of the memory: what waits for
+    /// dead destinations must never stop the sources of the living.
+    fn share_memory(&mut self, memory: usize) {
+        let share = memory / 2 / self.settings.len().max(1);
+        for settings in &mut self.settings {
+            settings.queue_bytes_max = settings.queue_bytes_max.min(share.max(QUEUE_BYTES_MIN));
+        }
+    }
+}
+
 /// Starts the gateway: guests, then destinations, then sources.
 ///
 /// # Errors
@@ -197,7 +215,7 @@ impl Endpoints {
 pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Gateway, StartError> {
     let data = |cause| StartError::Data { path: config.data.display().to_string(), cause };
     std::fs::create_dir_all(&config.data).map_err(data)?;
-    let guests = load_guests(config)?;
+    let guests = load_guests(config, Some(config.data.join("compiled")))?;
     let control_at = config.control.listen;
     let control_fail = |cause| StartError::Control { address: control_at, cause };
     let control_listener = TcpListener::bind(control_at).await.map_err(control_fail)?;
@@ -212,6 +230,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Gateway
         .iter()
         .map(|drain| (drain.app.clone(), to(&drain.destination, drain.when_full)))
         .collect();
+    endpoints.share_memory(config.limits.memory);
     let source_names: Vec<String> = config.sources.iter().map(|s| s.name.clone()).collect();
     let names: Vec<String> = endpoints.settings.iter().map(|s| s.canonical.clone()).collect();
     let ledger = Arc::new(Ledger::new(&source_names, &names));
@@ -223,11 +242,13 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Gateway
     let table = Table::new(&drains, routes);
     let flows = flows(config, &admission, &guests, &ledger, table, &destinations)?;
     let (stop_sources, stopped) = watch::channel(false);
+    let (give_up, given_up) = watch::channel(false);
     let (stop_control, control_stopped) = watch::channel(false);
     let common = ingest::Common {
         record_bytes_max: config.limits.record,
         admission: Arc::clone(&admission),
         shutdown: stopped,
+        give_up: given_up,
     };
     let mut sources = Vec::new();
     let mut listening = Vec::new();
@@ -257,6 +278,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Gateway
         destinations,
         is_ready,
         stop_sources,
+        give_up,
         stop_control,
         shutdown: config.limits.shutdown,
     })
@@ -271,9 +293,10 @@ impl Gateway {
         // Without a receiver there is no source left to stop.
         self.stop_sources.send(true).unwrap_or_default();
         for mut source in self.sources {
-            // A source may wait for a queue that blocks; its session is given up at the deadline.
+            // A source may wait for a queue that blocks; at the deadline it gives up its sessions.
             if tokio::time::timeout_at(deadline, &mut source).await.is_err() {
-                source.abort();
+                self.give_up.send(true).unwrap_or_default();
+                drop(source.await);
             }
         }
         let all = self.destinations.iter().map(|d| {
@@ -289,7 +312,11 @@ impl Gateway {
             book.in_pipeline.leave(left);
         }
         self.stop_control.send(true).unwrap_or_default();
-        drop(self.control_task.await);
+        let mut control = self.control_task;
+        // A request that never ends must not keep the process.
+        if tokio::time::timeout(CONTROL_GRACE, &mut control).await.is_err() {
+            control.abort();
+        }
     }
 }
 
@@ -374,8 +401,10 @@ impl Intake for Flow {
         let parcel = Arc::new(Parcel::new(batch, Arc::clone(&self.source), done));
         Box::pin(async move {
             for (destination, selection) in routed.deliveries {
-                self.book.copies.add(selection.count(len));
+                let records = selection.count(len);
                 self.destinations[destination].push(&parcel, selection).await;
+                // Behind the push, so that a session that is aborted while it waits has no entry.
+                self.book.copies.add(records);
             }
             self.book.routed.add(routed.routed);
             self.book.dropped.add(DropReason::Unrouted, routed.unrouted);
@@ -389,7 +418,7 @@ impl Intake for Flow {
 /// # Errors
 /// [`StartError`] on guests: what the configuration's own check cannot see.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    let guests = load_guests(config)?;
+    let guests = load_guests(config, None)?;
     guests.iter().try_for_each(|guest| route_of(guest, config).map(drop))
 }
 

@@ -8,4 +8,5 @@ mod guests;
 mod pressure;
 mod refused;
 mod senders;
+mod shutdown;
 mod tour;

@@ -180,15 +180,20 @@ impl Gateway {
         self.words.text()
     }
 
-    /// Asks it to shut down and waits for its end.
+    /// Asks it to shut down and waits for its end; returns the ledger that it leaves.
     ///
     /// # Panics
-    /// When it does not end in time, or not with exit code 0.
-    pub fn shutdown(mut self) {
+    /// When it does not end in time, not with exit code 0, or does not write its ledger.
+    pub fn shutdown(mut self) -> Ledger {
         terminate(self.pid());
         let child = &mut self.child;
         let status = wait_for("the end of the gateway", || child.try_wait().expect("try_wait"));
         assert!(status.success(), "the gateway ended with {status}:\n{}", self.words.text());
+        wait_for("the last ledger", || {
+            let words = self.words.text();
+            let ledger = words.lines().rev().find_map(|line| line.strip_prefix("ledger "))?;
+            Some(Ledger::parse(ledger))
+        })
     }
 }
 

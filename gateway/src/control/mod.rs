@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -25,6 +26,9 @@ use crate::telemetry::exposition::Exposition;
 
 /// The type of the Prometheus text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How often histograms are summed up.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// What the listener answers from.
 pub struct Control {
@@ -49,6 +53,7 @@ impl std::fmt::Debug for Control {
 /// Serves until `shutdown` turns true.
 pub async fn serve(listener: TcpListener, control: Control, mut shutdown: watch::Receiver<bool>) {
     let control = Arc::new(control);
+    let upkeep = tokio::spawn(keep_up(control.handle.clone()));
     let guarded = Router::new()
         .route("/v1/ledger", get(ledger))
         .route("/v1/guests", get(guests))
@@ -65,6 +70,16 @@ pub async fn serve(listener: TcpListener, control: Control, mut shutdown: watch:
     };
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "control listener ended");
+    }
+    upkeep.abort();
+}
+
+/// Histograms hold single observations until they are summed: do so even if nobody scrapes.
+async fn keep_up(handle: PrometheusHandle) {
+    let mut every = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        every.tick().await;
+        handle.run_upkeep();
     }
 }
 

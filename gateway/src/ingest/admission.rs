@@ -12,6 +12,8 @@ const UNIT: usize = 256;
 
 /// Buffers below this size in bytes are left to the allocator.
 const SPARE_BYTES_MIN: usize = 64 << 10;
+/// Buffers above this size in bytes are not kept: a guest may have made them grow.
+const SPARE_BYTES_MAX: usize = 512 << 10;
 /// Buffers kept of each kind.
 const SPARES_MAX: usize = 24;
 
@@ -27,15 +29,8 @@ pub struct Admission {
 /// A share of the budget, given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
+    /// None only if the semaphore was closed, which it never is.
     _held: Option<OwnedSemaphorePermit>,
-}
-
-impl Permit {
-    /// A share of nothing, for tests and for what is accounted elsewhere.
-    #[must_use]
-    pub fn none() -> Self {
-        Self { _held: None }
-    }
 }
 
 impl Admission {
@@ -111,7 +106,7 @@ fn take<T>(spares: &Mutex<Vec<Vec<T>>>, count: usize) -> Vec<T> {
 }
 
 fn keep<T>(spares: &Mutex<Vec<Vec<T>>>, mut spare: Vec<T>) {
-    if spare.capacity() * size_of::<T>() < SPARE_BYTES_MIN {
+    if !(SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&(spare.capacity() * size_of::<T>())) {
         return;
     }
     spare.clear();

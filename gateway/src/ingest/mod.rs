@@ -66,8 +66,10 @@ pub struct Common {
     pub record_bytes_max: usize,
     /// The budget of the process.
     pub admission: Arc<Admission>,
-    /// Turns true when sources are to end.
+    /// Turns true when sources are to end with what they have.
     pub shutdown: watch::Receiver<bool>,
+    /// Turns true when they are to end at once.
+    pub give_up: watch::Receiver<bool>,
 }
 
 /// Binds a source and starts to serve it until shutdown.

@@ -10,7 +10,8 @@ use logboom_record::BATCH_RECORDS_MAX;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::entrance::Entrance;
 use crate::telemetry::ledger::RejectReason;
@@ -21,6 +22,8 @@ const BUFFER_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 const COPY_BELOW: usize = 4;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Most bytes a session still reads when shutdown has begun: what a kernel buffers at the most.
+const SHUTDOWN_BYTES_MAX: usize = 8 << 20;
 /// How long to wait after accepting failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,7 +44,10 @@ pub(super) async fn serve(listener: TcpListener, entrance: Arc<Entrance>) {
         // Accepting and joining are cancel safe.
         let accepted = tokio::select! {
             () = stopping(&mut shutdown) => break,
-            Some(_) = sessions.join_next() => continue,
+            Some(ended) = sessions.join_next() => {
+                note(ended, &entrance);
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -64,7 +70,22 @@ pub(super) async fn serve(listener: TcpListener, entrance: Arc<Entrance>) {
             }
         }
     }
-    while sessions.join_next().await.is_some() {}
+    let mut give_up = entrance.give_up.clone();
+    tokio::select! {
+        () = async { while let Some(ended) = sessions.join_next().await { note(ended, &entrance) } } => {}
+        () = stopping(&mut give_up) => sessions.shutdown().await,
+    }
+}
+
+/// A session that panicked took nothing along but itself; it is said, since it is a mistake of ours.
+fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        entrance.book.sessions.leave(1);
+        let source = entrance.name.as_str();
+        tracing::error!(source, %error, "a session panicked; please report it");
+    }
 }
 
 /// Ready when shutdown has begun, or whoever could begin it is gone. Cancel safe.
@@ -122,33 +143,37 @@ struct Session<'a> {
 impl Session<'_> {
     async fn run(&mut self, stream: &TcpStream) -> End {
         let mut shutdown = self.entrance.shutdown.clone();
-        let mut frame_deadline = None;
+        let mut frame_deadline: Option<Instant> = None;
+        // What the kernel has when shutdown begins is still taken, up to this.
+        let mut last_bytes = SHUTDOWN_BYTES_MAX;
         loop {
-            let wait = match frame_deadline {
-                Some(deadline) => deadline,
-                None => tokio::time::Instant::now() + self.entrance.idle,
-            };
+            let wait = frame_deadline.unwrap_or_else(|| Instant::now() + self.entrance.idle);
             // Waiting for readiness is cancel safe.
             let ready = tokio::select! {
                 biased;
                 ready = tokio::time::timeout_at(wait, stream.readable()) => ready,
-                () = stopping(&mut shutdown) => return self.end(End::Shutdown).await,
+                () = stopping(&mut shutdown) => Ok(Ok(())),
             };
             match ready {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return self.end(End::Broken(error)).await,
-                Err(_) if frame_deadline.is_some() => return self.end(End::Frame).await,
+                Err(_) if frame_deadline.is_some() => return End::Frame,
                 Err(_) => return End::Idle,
             }
+            let began_to_wait = Instant::now();
             self.entrance.admission.room().await;
-            if self.buffer.capacity() == 0 {
-                self.buffer = self.entrance.admission.arena(self.read_bytes);
-            }
-            self.buffer.reserve(self.read_bytes.saturating_sub(self.buffer.len()));
-            match stream.try_read_buf(&mut self.buffer) {
+            // The peer is not to blame for the gateway's want of memory.
+            frame_deadline = frame_deadline.map(|deadline| deadline + began_to_wait.elapsed());
+            let is_last = *shutdown.borrow();
+            match self.read(stream) {
                 Ok(0) => return self.end(End::Peer).await,
-                Ok(n) => self.adapt(n),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(n) if is_last && n >= last_bytes => return self.end(End::Shutdown).await,
+                Ok(n) if is_last => last_bytes -= n,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && is_last => {
+                    return self.end(End::Shutdown).await;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return self.end(End::Broken(error)).await,
             }
             let has_frames = match self.cut().await {
@@ -161,13 +186,23 @@ impl Session<'_> {
                 frame_deadline = None;
             } else if has_frames || frame_deadline.is_none() {
                 // The frame at the front began with this read.
-                let now = tokio::time::Instant::now();
-                frame_deadline = Some(now + self.entrance.frame_timeout);
-            }
-            if *shutdown.borrow() {
-                return self.end(End::Shutdown).await;
+                frame_deadline = Some(Instant::now() + self.entrance.frame_timeout);
             }
         }
+    }
+
+    fn read(&mut self, stream: &TcpStream) -> std::io::Result<usize> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = self.entrance.admission.arena(self.read_bytes);
+        }
+        self.buffer.reserve(self.read_bytes.saturating_sub(self.buffer.len()));
+        let read = stream.try_read_buf(&mut self.buffer);
+        match &read {
+            Ok(n) => self.adapt(*n),
+            Err(_) if self.buffer.is_empty() => self.buffer = Vec::new(),
+            Err(_) => {}
+        }
+        read
     }
 
     /// Reads more at a time while the peer fills the buffer, less when it does not.

@@ -4,9 +4,10 @@ use std::io::{Error, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use logboom_codec::framing::{Frame, trim};
-use logboom_record::{BATCH_BYTES_MAX, Span};
+use logboom_record::{BATCH_BYTES_MAX, STRIDE, Span};
 use nix::cmsg_space;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
@@ -23,6 +24,10 @@ use crate::telemetry::ledger::RejectReason;
 const DATAGRAMS_MAX: usize = 128;
 /// Bytes a datagram can have, the UDP header aside.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Batches still taken when shutdown has begun: what a kernel buffers at the most.
+const SHUTDOWN_ROUNDS_MAX: u32 = 256;
+/// How long to wait after receiving failed.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Datagrams of one batch; several system calls make one while the kernel has more.
 const BATCH_DATAGRAMS_MAX: usize = 1024;
 
@@ -38,28 +43,34 @@ pub(super) fn bind(address: SocketAddr, receive_buffer: usize) -> std::io::Resul
     UdpSocket::from_std(socket.into())
 }
 
-/// Receives until shutdown.
+/// Receives until shutdown, then what the kernel still has.
 pub(super) async fn serve(socket: UdpSocket, entrance: Arc<Entrance>) {
     let mut receiver = Receiver::new();
-    let mut shutdown = entrance.shutdown.clone();
-    loop {
+    let (mut shutdown, mut give_up) = (entrance.shutdown.clone(), entrance.give_up.clone());
+    let source = entrance.name.as_str();
+    let mut last_rounds = SHUTDOWN_ROUNDS_MAX;
+    while last_rounds > 0 {
         // Waiting for readiness is cancel safe.
         let ready = tokio::select! {
             biased;
             ready = socket.readable() => ready,
-            () = stopping(&mut shutdown) => break,
+            () = stopping(&mut shutdown) => Ok(()),
         };
-        if ready.is_err() {
-            continue;
+        if let Err(error) = ready {
+            tracing::error!(source, %error, "the socket is lost, the source has ended");
+            return;
         }
         let is_last = *shutdown.borrow();
         if let Err(error) = receiver.fill(&socket, &entrance) {
-            let source = entrance.name.as_str();
             tracing::warn!(source, %error, "datagrams not received");
+            tokio::time::sleep(ERROR_PAUSE).await;
         }
-        receiver.hand_on(&entrance).await;
         if is_last {
-            break;
+            last_rounds = if receiver.frames.is_empty() { 0 } else { last_rounds - 1 };
+        }
+        tokio::select! {
+            () = receiver.hand_on(&entrance) => {}
+            () = stopping(&mut give_up) => return,
         }
     }
 }
@@ -153,7 +164,7 @@ impl Receiver {
         let frames = std::mem::take(&mut self.frames);
         let arena = std::mem::take(&mut self.arena);
         // A datagram cannot wait in the peer: without memory it is refused, and counted.
-        match entrance.admission.try_acquire(arena.capacity()) {
+        match entrance.admission.try_acquire(arena.capacity() + frames.len() * STRIDE * 4) {
             Some(permit) => {
                 let batch = entrance.decode(arena, &frames);
                 if !batch.is_empty() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use logboom_codec::encode;
 use logboom_record::{Batch, FieldNames, Record, Selection};
+use nix::errno::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -20,12 +21,14 @@ use crate::config::{DestinationKind, LineFormat, WireFormat, WireFraming};
 
 /// Bytes encoded before they are written.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Time for a connection to be made.
+/// Time for a name to be resolved, and for a connection to one address to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// An idle connection is probed after this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Time for a peer to read what it was sent and close.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reads of what a destination says before it counts as broken.
+const WASTE_READS_MAX: usize = 64;
 /// Largest UDP payload over IPv4.
 const UDP_BYTES_MAX: usize = 65_507;
 /// How often an open file is compared with its path, to follow rotation.
@@ -58,7 +61,7 @@ impl Connector {
     pub(super) async fn open(kind: &DestinationKind) -> Result<Self, Error> {
         match kind {
             DestinationKind::SyslogTcp { host, port, framing, format } => {
-                let stream = within(CONNECT_TIMEOUT, connect(host, *port)).await?;
+                let stream = connect(host, *port).await?;
                 let (format, framing) = (wire_format(*format), wire_framing(*framing));
                 Ok(Self::Tcp { stream, format, framing })
             }
@@ -91,7 +94,7 @@ impl Connector {
     pub(super) fn is_closed(&self) -> bool {
         let Self::Tcp { stream, .. } = self else { return false };
         let mut waste = [0u8; 512];
-        loop {
+        for _ in 0..WASTE_READS_MAX {
             match stream.try_read(&mut waste) {
                 Ok(0) => return true,
                 // What a syslog receiver says is not for us.
@@ -99,6 +102,8 @@ impl Connector {
                 Err(error) => return error.kind() != ErrorKind::WouldBlock,
             }
         }
+        // One that never stops talking is as good as gone.
+        true
     }
 
     /// Ready when the other side has something to say, which is mostly that it closes. Cancel safe.
@@ -141,7 +146,7 @@ impl Connector {
                 let encode = |record: Record<'_>, out: &mut Vec<u8>| {
                     encode::framed(*format, *framing, &record, out);
                 };
-                write_chunks(stream, records, out, encode).await
+                write_chunks(stream, records, out, Torn::Counts, encode).await
             }
             Self::Udp { socket, format } => send_datagrams(socket, *format, records, out).await,
             Self::File { file, path, format, checked } => {
@@ -154,24 +159,55 @@ impl Connector {
                 let format = *format;
                 let encode =
                     |record: Record<'_>, out: &mut Vec<u8>| line(format, source, record, out);
-                write_chunks(file, records, out, encode).await
+                write_file(file, records, out, encode).await
             }
             Self::Stdout { format } => {
                 let format = *format;
                 let encode =
                     |record: Record<'_>, out: &mut Vec<u8>| line(format, source, record, out);
-                write_chunks(&mut tokio::io::stdout(), records, out, encode).await
+                write_chunks(&mut tokio::io::stdout(), records, out, Torn::IsLost, encode).await
             }
         }
     }
 }
 
-/// Encodes and writes in chunks. After a failure within a chunk, the records that were written
-/// whole count as delivered; the next attempt starts with the one that was cut.
+/// What a writer's count of bytes means when it fails within a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Torn {
+    /// Those bytes are with the kernel: records that lie within them are delivered.
+    Counts,
+    /// Nothing: the writer has a buffer of its own. The chunk is written anew.
+    IsLost,
+}
+
+/// Writes to a file; after a failure it is cut back to the last whole chunk, so that no torn record
+/// stays for the next one to be glued to.
+async fn write_file(
+    file: &mut tokio::fs::File,
+    records: impl Iterator<Item = Record<'_>>,
+    out: &mut Vec<u8>,
+    encode: impl FnMut(Record<'_>, &mut Vec<u8>),
+) -> Written {
+    let start = match file.metadata().await {
+        Ok(found) => found.len(),
+        Err(error) => return Written { error: Some(error), ..Written::default() },
+    };
+    let mut written = write_chunks(file, records, out, Torn::IsLost, encode).await;
+    if written.error.is_some()
+        && let Err(error) = file.set_len(start + written.bytes as u64).await
+    {
+        written.error = Some(error);
+    }
+    written
+}
+
+/// Encodes and writes in chunks, each of which is flushed. After a failure the next attempt starts
+/// with the first record that is not delivered.
 async fn write_chunks<W: tokio::io::AsyncWrite + Unpin>(
     writer: &mut W,
     records: impl Iterator<Item = Record<'_>>,
     out: &mut Vec<u8>,
+    torn: Torn,
     mut encode: impl FnMut(Record<'_>, &mut Vec<u8>),
 ) -> Written {
     let mut written = Written::default();
@@ -186,17 +222,20 @@ async fn write_chunks<W: tokio::io::AsyncWrite + Unpin>(
             encode(record, out);
             ends.push(out.len());
         }
-        let (taken, error) = write_all(writer, out).await;
-        written.bytes += taken;
+        let (taken, mut error) = write_all(writer, out).await;
+        if error.is_none() {
+            error = writer.flush().await.err();
+        }
         if error.is_some() {
-            written.delivered += ends.partition_point(|end| *end <= taken);
+            if torn == Torn::Counts {
+                written.bytes += taken;
+                written.delivered += ends.partition_point(|end| *end <= taken);
+            }
             written.error = error;
             return written;
         }
+        written.bytes += taken;
         written.delivered += ends.len();
-    }
-    if let Err(error) = writer.flush().await {
-        written.error = Some(error);
     }
     written
 }
@@ -240,6 +279,10 @@ async fn send_datagrams(
                 written.delivered += 1;
                 written.bytes += n;
             }
+            // The way to this destination takes less than a datagram can have.
+            Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+                written.too_large += 1;
+            }
             Err(error) => {
                 written.error = Some(error);
                 return written;
@@ -282,13 +325,14 @@ fn no_address(host: &str) -> Error {
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    within(CONNECT_TIMEOUT, async { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        .await
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, Error> {
     let mut last = no_address(host);
     for address in resolve(host, port).await? {
-        match TcpStream::connect(address).await {
+        match within(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
@@ -305,7 +349,7 @@ async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let late = || Error::new(ErrorKind::TimedOut, format!("no connection within {limit:?}"));
+    let late = || Error::new(ErrorKind::TimedOut, format!("nothing within {limit:?}"));
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 

@@ -1,6 +1,5 @@
 //! A destination: the one endpoint that drains and routes share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::Parcel;
 use super::connector::Connector;
-use super::queue::Queue;
+use super::queue::{LineKey, Queue};
 use super::worker;
 use crate::config::{DestinationKind, WhenFull};
 use crate::telemetry::ledger::{DestinationBook, DropReason};
@@ -44,7 +43,6 @@ pub struct Destination {
     pub(super) settings: DestinationSettings,
     pub(super) queue: Queue,
     pub(super) book: Arc<DestinationBook>,
-    pub(super) is_stopping: AtomicBool,
     workers: Mutex<JoinSet<()>>,
     growth: Mutex<Growth>,
 }
@@ -93,11 +91,10 @@ impl Destination {
             queue: Queue::new(settings.queue_bytes_max),
             settings,
             book,
-            is_stopping: AtomicBool::new(false),
             workers: Mutex::new(JoinSet::new()),
             growth: Mutex::new(Growth::new()),
         });
-        destination.employ(0);
+        destination.employ(LineKey::FIRST);
         destination
     }
 
@@ -130,7 +127,7 @@ impl Destination {
 
     /// Adds connections when a line's oldest record has waited too long, for as long as more of
     /// them have brought more records a second.
-    pub(super) fn consider_growing(self: &Arc<Self>, line: usize) {
+    pub(super) fn consider_growing(self: &Arc<Self>, line: LineKey) {
         if self.queue.oldest_wait(line) < GROW_AFTER {
             return;
         }
@@ -146,7 +143,7 @@ impl Destination {
         }
     }
 
-    fn employ(self: &Arc<Self>, line: usize) {
+    fn employ(self: &Arc<Self>, line: LineKey) {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         while workers.try_join_next().is_some() {}
         workers.spawn(worker::run(Arc::clone(self), line));
@@ -160,15 +157,16 @@ impl Destination {
         let finished = tokio::time::timeout_at(deadline, async {
             while workers.join_next().await.is_some() {}
         });
-        if finished.await.is_ok() {
-            return;
+        if finished.await.is_err() {
+            // Those that are still at it give up what they have in hand.
+            workers.shutdown().await;
         }
-        // Those that are still at it give up what they have in hand; the queue is given up here.
-        self.is_stopping.store(true, Ordering::Relaxed);
-        workers.shutdown().await;
         let (records, bytes) = self.queue.clear();
         self.book.queue_bytes.change(-bytes.cast_signed());
         let in_flight = usize::try_from(self.book.in_flight.get()).unwrap_or(usize::MAX);
+        if in_flight == 0 {
+            return;
+        }
         self.book.dropped.add(DropReason::Shutdown, in_flight);
         self.book.in_flight.leave(in_flight);
         let destination = self.name();

@@ -10,7 +10,7 @@
 //! ```text
 //!  push ──▶ lane = hash of app ──▶ connection's queue ──▶ worker: encode, write ──▶ outcome
 //!                                        ▲
-//!                     grows by one connection while the oldest waits too long
+//!                     connections double while the oldest waits too long
 //! ```
 
 mod backoff;

@@ -1,26 +1,30 @@
 //! The worker of one connection: takes items, writes them, tries again.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::connector::Connector;
 use super::destination::Destination;
-use super::queue::{Item, Popped};
+use super::queue::{Item, LineKey, Popped};
 use crate::telemetry::ledger::DropReason;
 
 /// A connection without work for this long is closed.
 const IDLE: Duration = Duration::from_secs(30);
+/// A connection that lasts this long is a good one.
+const SETTLED: Duration = Duration::from_secs(1);
 /// A buffer that has grown beyond this is not kept.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 /// Serves a line of the destination's queue until the line is closed or taken away.
-pub(super) async fn run(destination: Arc<Destination>, line: usize) {
+pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
     let mut worker = Worker {
         line,
         connector: None,
-        backoff: Backoff::new(RandomState::new().hash_one(line)),
+        connected: Instant::now(),
+        backoff: Backoff::new(RandomState::new().hash_one(line.number)),
         out: Vec::new(),
         destination,
     };
@@ -28,13 +32,16 @@ pub(super) async fn run(destination: Arc<Destination>, line: usize) {
         worker.deliver(&item).await;
         worker.destination.consider_growing(line);
     }
-    worker.disconnect();
+    // The line is over: whatever the peer has not read yet, it is to read.
+    worker.finish().await;
 }
 
 struct Worker {
     destination: Arc<Destination>,
-    line: usize,
+    line: LineKey,
     connector: Option<Connector>,
+    /// When it was opened.
+    connected: Instant,
     backoff: Backoff,
     /// Encoded records, reused.
     out: Vec<u8>,
@@ -50,10 +57,7 @@ impl Worker {
                 Popped::Item(item) => return Some(item),
                 Popped::Closed => return None,
                 Popped::Handover => {
-                    if let Some(connector) = self.connector.take() {
-                        connector.finish().await;
-                        destination.book.connections.leave(1);
-                    }
+                    self.finish().await;
                     destination.queue.handed_over(self.line);
                     continue;
                 }
@@ -71,12 +75,12 @@ impl Worker {
                 () = work => {}
                 () = connector.closing() => {
                     if connector.is_closed() {
-                        self.disconnect();
+                        self.lost().await;
                     }
                 }
                 () = tokio::time::sleep(IDLE) => {
                     self.disconnect();
-                    destination.queue.shrink();
+                    destination.queue.shrink(IDLE);
                 }
             }
         }
@@ -88,7 +92,7 @@ impl Worker {
         let book = Arc::clone(&self.destination.book);
         while done < item.records {
             if self.connector.as_ref().is_some_and(Connector::is_closed) {
-                self.disconnect();
+                self.lost().await;
             }
             if !self.connect().await {
                 continue;
@@ -103,7 +107,8 @@ impl Worker {
             book.dropped.add(DropReason::TooLarge, written.too_large);
             book.in_flight.leave(written.delivered + written.too_large);
             match written.error {
-                None => self.backoff.reset(),
+                None if self.connected.elapsed() >= SETTLED => self.backoff.reset(),
+                None => {}
                 Some(error) => self.fail("write", &error).await,
             }
         }
@@ -120,10 +125,11 @@ impl Worker {
         match Connector::open(&self.destination.settings.kind).await {
             Ok(connector) => {
                 self.connector = Some(connector);
+                self.connected = Instant::now();
                 book.connections.enter(1);
                 book.connects.add(1);
                 let destination = self.destination.name();
-                tracing::debug!(destination, connection = self.line, "connected");
+                tracing::debug!(destination, connection = self.line.number, "connected");
                 true
             }
             Err(error) => {
@@ -133,14 +139,32 @@ impl Worker {
         }
     }
 
+    /// The peer has closed. One that does so at once is not called again at once.
+    async fn lost(&mut self) {
+        if self.connected.elapsed() >= SETTLED {
+            self.disconnect();
+        } else {
+            let error = Error::new(ErrorKind::ConnectionReset, "closed as soon as it was open");
+            self.fail("keep", &error).await;
+        }
+    }
+
     /// Counts a failure, says so, and waits.
-    async fn fail(&mut self, attempt: &'static str, error: &std::io::Error) {
+    async fn fail(&mut self, attempt: &'static str, error: &Error) {
         self.disconnect();
         self.destination.book.failures.add(1);
         let wait = self.backoff.next();
         let destination = self.destination.name();
         tracing::warn!(destination, attempt, %error, ?wait, "attempt failed, records are kept");
         tokio::time::sleep(wait).await;
+    }
+
+    /// Ends the connection so that the peer reads all of it.
+    async fn finish(&mut self) {
+        if let Some(connector) = self.connector.take() {
+            connector.finish().await;
+            self.destination.book.connections.leave(1);
+        }
     }
 
     fn disconnect(&mut self) {

@@ -10,6 +10,7 @@
 //! Concurrency: one lock around the file, held for one write of all lines of a batch.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -75,16 +76,24 @@ impl Park {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match held.take() {
             Some(file) => file,
-            None => std::fs::OpenOptions::new().create(true).append(true).open(&self.path)?,
+            // It holds what records say: for the owner alone.
+            None => {
+                let mut options = std::fs::OpenOptions::new();
+                options.create(true).append(true).mode(0o600).open(&self.path)?
+            }
         };
         let size = file.metadata()?.len();
         if size + lines.len() as u64 > BYTES_MAX {
             let message = format!("the dead-letter log has {size} bytes, {BYTES_MAX} are allowed");
             return Err(std::io::Error::other(message));
         }
-        (&file).write_all(lines)?;
+        let written = (&file).write_all(lines);
+        if written.is_err() {
+            // A torn line would spoil the next one.
+            file.set_len(size)?;
+        }
         *held = Some(file);
-        Ok(())
+        written
     }
 }
 

@@ -108,8 +108,10 @@ impl Table {
                 lists.entry(*destination).or_default().push(index);
             }
         }
+        // Each of these is new but for what routes and `*` have brought in before.
+        let before = plan.lists.len();
         for (destination, list) in lists {
-            plan.add(destination, Selection::Some(list));
+            plan.add_among(before, destination, Selection::Some(list));
         }
     }
 }
@@ -123,7 +125,13 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn add(&mut self, destination: DestinationIndex, selection: Selection) {
-        let Some((_, held)) = self.lists.iter_mut().find(|(d, _)| *d == destination) else {
+        self.add_among(self.lists.len(), destination, selection);
+    }
+
+    /// As [`Self::add`], where the destination can only be among the first so many.
+    fn add_among(&mut self, count: usize, destination: DestinationIndex, selection: Selection) {
+        let known = self.lists.iter_mut().take(count);
+        let Some((_, held)) = known.into_iter().find(|(d, _)| *d == destination) else {
             self.lists.push((destination, selection));
             return;
         };

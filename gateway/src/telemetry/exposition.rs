@@ -65,7 +65,6 @@ impl Exposition {
             gauge(metric::GUEST_SERIES, &[("guest", guest.name())], series as u64);
             counter(metric::GUEST_SERIES_REFUSED, &[("guest", guest.name())], refused);
         }
-        handle.run_upkeep();
         let mut page = handle.render();
         self.render_meters(&mut page);
         page

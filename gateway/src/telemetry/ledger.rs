@@ -146,10 +146,10 @@ impl Level {
         self.0.fetch_add(n.cast_unsigned() as u64, Ordering::Relaxed);
     }
 
-    /// The value.
+    /// The value; 0 where a leave was counted before its enter.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed).cast_signed().max(0).cast_unsigned()
     }
 }
 

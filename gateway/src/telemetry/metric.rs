@@ -49,7 +49,7 @@ metrics! {
     OUTBOUND_CONNECTIONS "gauge" "logboom_outbound_connections" "Open connections to a destination.";
     OUTBOUND_CONNECTS "counter" "logboom_outbound_connects_total" "Connections opened to a destination.";
     OUTBOUND_FAILURES "counter" "logboom_outbound_failures_total" "Attempts to connect or write that failed.";
-    LEDGER_BALANCED "gauge" "logboom_ledger_balanced" "1 while every book of the ledger balances.";
+    LEDGER_BALANCED "gauge" "logboom_ledger_balanced" "1 where every book of the ledger balances; while records move, a book may be read between two of its entries.";
     PROCESS_MEMORY_BYTES "gauge" "logboom_process_resident_bytes" "Resident memory of the process.";
     PROCESS_ARENA_BYTES "gauge" "logboom_process_arena_bytes" "Bytes of batches in flight, of the memory limit.";
 }

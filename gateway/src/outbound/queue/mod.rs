@@ -21,8 +21,6 @@ use super::Parcel;
 const LANES: usize = 256;
 /// Records of an item whose lanes are looked at while there is one line.
 const LANE_SAMPLES: usize = 32;
-/// Bytes charged for each record beside its frame: its row and its share of the queue.
-const RECORD_OVERHEAD_BYTES: usize = 96;
 /// A selection that needs less than one part in this many of its arena is copied out of it, so
 /// that a slow destination does not hold whole batches for a few records.
 const COPY_BELOW: usize = 4;
@@ -72,13 +70,17 @@ impl Entry {
 }
 
 /// The queue of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    /// Tells this line from a later one of the same number.
+    id: u64,
     entries: VecDeque<Entry>,
     /// Items ever pushed; the sequence number of the last one.
     pushed: u64,
     /// Sequence number of the item that a worker has in hand.
     in_hand: Option<u64>,
+    /// When the last item was done with.
+    idle_since: Instant,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,21 @@ struct Inner {
     lanes_used: [u64; LANES / 64],
     bytes: usize,
     is_closed: bool,
+    /// Id of the next line.
+    next_id: u64,
+}
+
+/// A worker's claim on a line: its number, and the id by which it knows that the line is still its
+/// own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LineKey {
+    pub(super) number: usize,
+    id: u64,
+}
+
+impl LineKey {
+    /// The line that is there from the beginning.
+    pub(super) const FIRST: Self = Self { number: 0, id: 0 };
 }
 
 /// The queue.
@@ -104,7 +121,7 @@ pub(super) struct Queue {
 /// What a push did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pushed {
-    /// Records shed to make room, and their charged bytes.
+    /// Records shed to make room.
     pub(super) shed: usize,
     /// Bytes charged for what was pushed, less what was shed.
     pub(super) bytes: isize,
@@ -125,11 +142,12 @@ pub(super) enum Popped {
 impl Queue {
     pub(super) fn new(bytes_max: usize) -> Self {
         let inner = Inner {
-            lines: vec![Line::default()],
+            lines: vec![Line::new(LineKey::FIRST.id)],
             lanes: vec![0; LANES],
             lanes_used: [0; LANES / 64],
             bytes: 0,
             is_closed: false,
+            next_id: 1,
         };
         Self { bytes_max, inner: Mutex::new(inner), work: Notify::new(), space: Notify::new() }
     }
@@ -174,10 +192,11 @@ impl Queue {
     }
 
     /// The next item of a connection's line.
-    pub(super) fn pop(&self, connection: usize) -> Popped {
+    pub(super) fn pop(&self, key: LineKey) -> Popped {
         let mut inner = self.inner();
         loop {
-            let Some(line) = inner.lines.get(connection) else { return Popped::Closed };
+            let own = inner.lines.get(key.number).filter(|line| line.id == key.id);
+            let Some(line) = own else { return Popped::Closed };
             match line.entries.front() {
                 None if inner.is_closed => return Popped::Closed,
                 None => return Popped::Empty,
@@ -190,7 +209,7 @@ impl Queue {
                 }
                 Some(Entry::Item(_) | Entry::Handover { .. }) => {}
             }
-            let Some(line) = inner.lines.get_mut(connection) else { return Popped::Closed };
+            let Some(line) = inner.lines.get_mut(key.number) else { return Popped::Closed };
             match line.entries.pop_front() {
                 Some(Entry::Item(item)) => {
                     line.in_hand = Some(item.sequence);
@@ -206,9 +225,10 @@ impl Queue {
     }
 
     /// Books a handover as done with.
-    pub(super) fn handed_over(&self, connection: usize) {
-        if let Some(line) = self.inner().lines.get_mut(connection) {
+    pub(super) fn handed_over(&self, key: LineKey) {
+        if let Some(line) = self.inner().lines.get_mut(key.number) {
             line.in_hand = None;
+            line.idle_since = Instant::now();
         }
         self.work.notify_waiters();
     }
@@ -219,11 +239,12 @@ impl Queue {
     }
 
     /// Books a popped item as done with, delivered or dropped. Returns its charged bytes.
-    pub(super) fn finish(&self, connection: usize, item: &Item) -> usize {
+    pub(super) fn finish(&self, key: LineKey, item: &Item) -> usize {
         let mut inner = self.inner();
         inner.bytes -= item.bytes;
-        if let Some(line) = inner.lines.get_mut(connection) {
+        if let Some(line) = inner.lines.get_mut(key.number) {
             line.in_hand = None;
+            line.idle_since = Instant::now();
         }
         let has_barriers = inner.lines.len() > 1;
         drop(inner);
@@ -235,22 +256,23 @@ impl Queue {
     }
 
     /// How long the oldest item waiting in a line has waited.
-    pub(super) fn oldest_wait(&self, connection: usize) -> Duration {
+    pub(super) fn oldest_wait(&self, key: LineKey) -> Duration {
         let inner = self.inner();
-        let entries = inner.lines.get(connection).map(|line| &line.entries);
+        let entries = inner.lines.get(key.number).map(|line| &line.entries);
         let oldest = entries.into_iter().flatten().find_map(Entry::since);
         oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Doubles the lines, if more lanes than lines were used and there may be that many. Returns
-    /// the numbers of the new ones.
-    pub(super) fn grow(&self, lines_max: usize) -> std::ops::Range<usize> {
+    /// the new ones.
+    pub(super) fn grow(&self, lines_max: usize) -> Vec<LineKey> {
         let mut inner = self.inner();
         let count = inner.lines.len();
         let used: u32 = inner.lanes_used.iter().map(|word| word.count_ones()).sum();
         let is_power = count.is_power_of_two();
-        if !is_power || count * 2 > lines_max.min(LANES) || used as usize <= count {
-            return 0..0;
+        let is_enough = count * 2 > lines_max.min(LANES) || used as usize <= count;
+        if inner.is_closed || !is_power || is_enough {
+            return Vec::new();
         }
         let mut barriers = Vec::with_capacity(count);
         for (connection, line) in inner.lines.iter_mut().enumerate() {
@@ -259,8 +281,11 @@ impl Queue {
             line.entries.push_back(Entry::Handover { sequence });
             barriers.push((connection, sequence));
         }
-        for _ in 0..count {
-            let mut line = Line::default();
+        let mut grown = Vec::with_capacity(count);
+        for number in count..count * 2 {
+            let mut line = Line::new(inner.next_id);
+            grown.push(LineKey { number, id: inner.next_id });
+            inner.next_id += 1;
             let held =
                 barriers.iter().map(|(c, s)| Entry::Barrier { connection: *c, sequence: *s });
             line.entries.extend(held);
@@ -270,16 +295,16 @@ impl Queue {
         inner.lanes_used = [0; LANES / 64];
         drop(inner);
         self.work.notify_waiters();
-        count..count * 2
+        grown
     }
 
-    /// Takes away the upper half of the lines, if all of them are idle. Their lanes go back to
-    /// those that had them before; nothing of theirs is under way, so nothing has to wait.
-    pub(super) fn shrink(&self) {
+    /// Takes away the upper half of the lines, if all of them have been idle for `idle`: long enough
+    /// for their peers to have read what they sent. Their lanes go back to those that had them.
+    pub(super) fn shrink(&self, idle: Duration) {
         let mut inner = self.inner();
         let half = inner.lines.len() / 2;
         let upper = inner.lines.get(half.max(1)..).unwrap_or_default();
-        if half == 0 || !upper.iter().all(|l| l.entries.is_empty() && l.in_hand.is_none()) {
+        if half == 0 || !upper.iter().all(|line| line.is_idle(idle)) {
             return;
         }
         inner.lines.truncate(half);
@@ -309,6 +334,15 @@ impl Queue {
 }
 
 impl Line {
+    fn new(id: u64) -> Self {
+        Self { id, entries: VecDeque::new(), pushed: 0, in_hand: None, idle_since: Instant::now() }
+    }
+
+    /// Whether there is nothing to do and has not been for `idle`.
+    fn is_idle(&self, idle: Duration) -> bool {
+        self.entries.is_empty() && self.in_hand.is_none() && self.idle_since.elapsed() >= idle
+    }
+
     /// Whether everything up to `sequence` is done with.
     fn is_past(&self, sequence: u64) -> bool {
         let queued = self.entries.iter().find_map(Entry::sequence);
@@ -406,19 +440,20 @@ impl Item {
         let batch = parcel.batch();
         let records = selection.count(batch.len());
         let since = Instant::now();
-        let whole = batch.arena().len();
         let frames = match &selection {
-            Selection::All => whole,
+            Selection::All => batch.arena().len(),
             Selection::Some(_) => {
                 let records = selection.iter(batch.len()).filter_map(|index| batch.record(index));
                 records.map(|record| record.raw().len()).sum()
             }
         };
-        let bytes = frames + records * RECORD_OVERHEAD_BYTES;
-        if frames < whole / COPY_BELOW {
+        if frames < batch.arena().len() / COPY_BELOW {
             let parcel = Arc::new(parcel.extract(&selection));
+            let bytes = parcel.batch().footprint();
             return Self { parcel, selection: Selection::All, records, bytes, since, sequence: 0 };
         }
+        // Its share of the memory that the whole parcel holds.
+        let bytes = batch.footprint() / batch.len().max(1) * records;
         Self { parcel: Arc::clone(parcel), selection, records, bytes, since, sequence: 0 }
     }
 }

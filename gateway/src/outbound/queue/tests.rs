@@ -14,7 +14,9 @@ fn parcel(apps: &[&str], body_bytes: usize) -> Arc<Parcel> {
     Arc::new(Parcel::new(batch, "test".into(), Box::new(drop)))
 }
 
-fn item(queue: &Queue, line: usize) -> Item {
+const FIRST: LineKey = LineKey::FIRST;
+
+fn item(queue: &Queue, line: LineKey) -> Item {
     match queue.pop(line) {
         Popped::Item(item) => item,
         other => panic!("{other:?}"),
@@ -34,26 +36,27 @@ fn one_line_keeps_the_order_and_gives_back_what_it_charged() {
         (0..5).map(|i| queue.push(&parcel(&["a"], i * 10), Selection::All, false).bytes).sum();
     let mut given_back = 0;
     for i in 0..5 {
-        let item = item(&queue, 0);
+        let item = item(&queue, FIRST);
         assert_eq!(item.parcel.batch().record(0).unwrap().raw().len(), i * 10);
-        given_back += queue.finish(0, &item);
+        given_back += queue.finish(FIRST, &item);
     }
     assert_eq!(given_back.cast_signed(), pushed);
-    assert!(matches!(queue.pop(0), Popped::Empty));
+    assert!(matches!(queue.pop(FIRST), Popped::Empty));
     queue.close();
-    assert!(matches!(queue.pop(0), Popped::Closed));
+    assert!(matches!(queue.pop(FIRST), Popped::Closed));
 }
 
 #[test]
 fn a_full_queue_sheds_its_oldest_and_counts_them() {
-    let queue = Queue::new(3000);
+    let one = Queue::new(1 << 20).push(&parcel(&["app-0"], 900), Selection::All, true).bytes;
+    let queue = Queue::new(one.cast_unsigned() * 5 / 2);
     let mut shed = 0;
     for i in 0..10usize {
         let app = format!("app-{i}");
         shed += queue.push(&parcel(&[app.as_str()], 900), Selection::All, true).shed;
     }
     assert_eq!(shed, 8);
-    assert_eq!(apps(&item(&queue, 0)), ["app-8"]);
+    assert_eq!(apps(&item(&queue, FIRST)), ["app-8"]);
 }
 
 fn many_apps() -> Arc<Parcel> {
@@ -66,21 +69,21 @@ fn many_apps() -> Arc<Parcel> {
 fn growing_moves_lanes_only_behind_a_handover() {
     let queue = Queue::new(1 << 20);
     queue.push(&many_apps(), Selection::All, false);
-    let in_hand = item(&queue, 0);
+    let in_hand = item(&queue, FIRST);
     queue.push(&many_apps(), Selection::All, false);
-    assert_eq!(queue.grow(8), 1..2);
+    let second_line = queue.grow(8)[0];
     queue.push(&many_apps(), Selection::All, false);
     // The new connection may not start before the old one has ended its stream.
-    assert!(matches!(queue.pop(1), Popped::Empty));
-    queue.finish(0, &in_hand);
-    let second = item(&queue, 0);
+    assert!(matches!(queue.pop(second_line), Popped::Empty));
+    queue.finish(FIRST, &in_hand);
+    let second = item(&queue, FIRST);
     assert_eq!(second.records, 64);
-    queue.finish(0, &second);
-    assert!(matches!(queue.pop(1), Popped::Empty));
-    assert!(matches!(queue.pop(0), Popped::Handover));
-    assert!(matches!(queue.pop(1), Popped::Empty));
-    queue.handed_over(0);
-    let (left, right) = (item(&queue, 0), item(&queue, 1));
+    queue.finish(FIRST, &second);
+    assert!(matches!(queue.pop(second_line), Popped::Empty));
+    assert!(matches!(queue.pop(FIRST), Popped::Handover));
+    assert!(matches!(queue.pop(second_line), Popped::Empty));
+    queue.handed_over(FIRST);
+    let (left, right) = (item(&queue, FIRST), item(&queue, second_line));
     assert_eq!(left.records + right.records, 64);
     assert!(right.records > 0);
     let (left_apps, right_apps) = (apps(&left), apps(&right));
@@ -90,9 +93,10 @@ fn growing_moves_lanes_only_behind_a_handover() {
 #[test]
 fn lines_double_and_never_exceed_their_limit() {
     let queue = Queue::new(1 << 20);
-    for expected in [1..2, 2..4, 4..8, 0..0] {
+    for expected in [vec![1], vec![2, 3], vec![4, 5, 6, 7], vec![]] {
         queue.push(&many_apps(), Selection::All, false);
-        assert_eq!(queue.grow(10), expected);
+        let grown: Vec<usize> = queue.grow(10).iter().map(|line| line.number).collect();
+        assert_eq!(grown, expected);
     }
 }
 
@@ -100,25 +104,30 @@ fn lines_double_and_never_exceed_their_limit() {
 fn a_single_app_gets_no_second_connection() {
     let queue = Queue::new(1 << 20);
     queue.push(&parcel(&["a", "a", "a"], 10), Selection::All, false);
-    assert_eq!(queue.grow(8), 0..0);
+    assert_eq!(queue.grow(8), []);
 }
 
 #[test]
 fn shrinking_gives_the_lanes_back_when_the_upper_half_is_idle() {
     let queue = Queue::new(1 << 20);
     queue.push(&many_apps(), Selection::All, false);
-    assert_eq!(queue.grow(8), 1..2);
-    let first = item(&queue, 0);
-    queue.finish(0, &first);
+    let second_line = queue.grow(8)[0];
+    let first = item(&queue, FIRST);
+    queue.finish(FIRST, &first);
     // The barrier is still in the line.
-    queue.shrink();
-    assert!(matches!(queue.pop(0), Popped::Handover));
-    queue.handed_over(0);
-    assert!(matches!(queue.pop(1), Popped::Empty));
-    queue.shrink();
-    assert!(matches!(queue.pop(1), Popped::Closed));
+    queue.shrink(Duration::ZERO);
+    assert!(matches!(queue.pop(FIRST), Popped::Handover));
+    queue.handed_over(FIRST);
+    assert!(matches!(queue.pop(second_line), Popped::Empty));
+    queue.shrink(Duration::from_secs(60));
+    assert!(matches!(queue.pop(second_line), Popped::Empty), "it has not been idle for long");
+    queue.shrink(Duration::ZERO);
+    assert!(matches!(queue.pop(second_line), Popped::Closed));
     queue.push(&many_apps(), Selection::All, false);
-    assert_eq!(item(&queue, 0).records, 64);
+    assert_eq!(item(&queue, FIRST).records, 64);
+    // Whoever served the old second line does not serve a new one of its number.
+    assert_eq!(queue.grow(8)[0].number, second_line.number);
+    assert!(matches!(queue.pop(second_line), Popped::Closed));
 }
 
 #[test]
@@ -126,7 +135,7 @@ fn a_few_records_do_not_hold_their_whole_batch() {
     let queue = Queue::new(1 << 20);
     let parcel = parcel(&["a"; 100], 1000);
     queue.push(&parcel, Selection::Some(vec![7]), false);
-    let item = item(&queue, 0);
+    let item = item(&queue, FIRST);
     assert!(item.parcel.batch().arena().len() < 1100);
     assert_eq!(Arc::strong_count(&parcel), 1);
 }
@@ -138,5 +147,5 @@ fn clearing_takes_everything_out() {
         queue.push(&parcel(&["a", "b"], 10), Selection::All, false);
     }
     assert_eq!(queue.clear().0, 6);
-    assert!(matches!(queue.pop(0), Popped::Empty));
+    assert!(matches!(queue.pop(FIRST), Popped::Empty));
 }

@@ -1,0 +1,97 @@
+//! The end: what can be delivered is, what cannot is counted, and nothing keeps the process.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use logboom_tests::{Gateway, Scratch, free_port, wait_until};
+
+/// A gateway with one TCP source whose records all go to `url`.
+fn gateway(scratch: &Scratch, url: &str, when_full: &str) -> Gateway {
+    Gateway::start(
+        scratch,
+        &format!(
+            r#"
+[limits]
+shutdown = "1s"
+queue = "1MiB"
+
+[[source]]
+name = "tcp"
+url = "syslog+tcp://127.0.0.1:0"
+
+[[drain]]
+app = "*"
+url = "{url}"
+when_full = "{when_full}"
+"#
+        ),
+    )
+}
+
+fn frames(count: usize) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for number in 0..count {
+        writeln!(frames, "<14>1 2026-11-21T05:44:01Z host app - - - number {number}")
+            .expect("a vector takes it");
+    }
+    frames
+}
+
+#[test]
+fn a_blocked_destination_leaves_a_ledger_that_balances() {
+    let scratch = Scratch::new("shutdown-blocked");
+    let gateway = gateway(&scratch, &format!("syslog+tcp://127.0.0.1:{}", free_port()), "block");
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    stream.set_nonblocking(true).expect("set");
+    let frames = frames(200_000);
+    let mut sent = 0;
+    // Until the destination's queue is full and the gateway reads no more.
+    wait_until("the sender blocked", || match stream.write(&frames[sent..]) {
+        Ok(n) => {
+            sent += n;
+            assert!(sent < frames.len(), "everything was taken");
+            false
+        }
+        Err(_) => gateway.ledger().source("tcp", "in_pipeline") > 0,
+    });
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
+    let given_up = ledger.destination("syslog+tcp", "accepted");
+    assert_eq!(ledger.destination_drops("syslog+tcp"), [("shutdown".to_owned(), given_up)]);
+}
+
+#[test]
+fn what_the_kernel_holds_when_shutdown_begins_is_delivered() {
+    let scratch = Scratch::new("shutdown-rest");
+    let url = format!("file://{}/all.log?format=raw", scratch.path().display());
+    let gateway = gateway(&scratch, &url, "block");
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    let count = 20_000;
+    stream.write_all(&frames(count)).expect("sent");
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
+    assert_eq!(ledger.source("tcp", "received"), count as u64);
+    assert_eq!(scratch.lines("all.log").len(), count);
+}
+
+#[test]
+fn a_full_disk_delivers_nothing_and_counts_it() {
+    let scratch = Scratch::new("full-disk");
+    let gateway = gateway(&scratch, "file:///dev/full", "block");
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    stream.write_all(&frames(3)).expect("sent");
+    wait_until("a failed write", || gateway.ledger().destination("/dev/full", "failures") > 0);
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
+    assert_eq!(ledger.destination("/dev/full", "delivered"), 0);
+    assert_eq!(ledger.destination_drops("/dev/full"), [("shutdown".to_owned(), 3)]);
+}
+
+#[test]
+fn half_a_request_does_not_keep_the_process() {
+    let scratch = Scratch::new("half-request");
+    let gateway = gateway(&scratch, "file:///dev/null", "block");
+    let mut half = TcpStream::connect(gateway.control()).expect("connected");
+    half.write_all(b"GET / HT").expect("sent");
+    gateway.shutdown().assert_balanced();
+}
