@@ -28,8 +28,8 @@ lint: setup ## Formatting, clippy, documentation, without building twice
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 bench: setup ## Measure functions: decoding, crossing, standard guests beside native code
-	$(CARGO) bench --locked -p logboom-codec
-	$(CARGO) bench --locked -p logboom-host
+	$(CARGO) bench --locked -p logboom-codec --bench codec
+	$(CARGO) bench --locked -p logboom-host --bench crossing
 	@echo "end to end, beside rsyslog and syslog-ng: make bench-e2e"
 
 bench-e2e: setup ## Measure the gateway beside rsyslog and syslog-ng, same machine, same run
@@ -38,6 +38,7 @@ bench-e2e: setup ## Measure the gateway beside rsyslog and syslog-ng, same machi
 	$(CARGO) bench --locked -p logboom-tests --bench end_to_end
 
 fuzz: setup ## Fuzz every decoder for FUZZ_SECONDS each (60)
+	@command -v g++ >/dev/null || { echo "make fuzz needs g++: apt-get install g++" >&2; exit 1; }
 	./gateway/codec/fuzz/run.sh $${FUZZ_SECONDS:-60}
 
 guests: setup ## Build the guests as components into target/guests

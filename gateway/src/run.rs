@@ -128,8 +128,15 @@ pub fn load_guests(config: &Config, cache: Option<PathBuf>) -> Result<Vec<Arc<Gu
         return Ok(Vec::new());
     }
     let memory_max = config.guests.iter().map(|guest| guest.memory).max().unwrap_or(0);
-    let limits = EngineLimits { memory_max, ..EngineLimits::default() };
-    let engine = Engine::new(limits, cache)?;
+    let limits = EngineLimits::for_guests(memory_max, config.guests.len());
+    let engine = match Engine::new(limits, cache) {
+        // Without a cache guests are compiled at each start, which only takes time.
+        Err(error @ LoadError::Cache { .. }) => {
+            tracing::warn!(%error, "compiled guests are not kept");
+            Engine::new(limits, None)?
+        }
+        started => started?,
+    };
     config.guests.iter().map(|guest| load_guest(&engine, guest)).collect()
 }
 

@@ -107,3 +107,31 @@ pub(crate) enum Level {
     #[component(name = "debug")]
     Debug,
 }
+
+/// What an answer holds of the host's memory.
+pub(crate) trait Held {
+    /// Bytes of its lists.
+    fn bytes(&self) -> usize;
+}
+
+impl Held for Edits {
+    fn bytes(&self) -> usize {
+        let words =
+            self.fields.len() + self.changes.len() + self.created.len() + self.dropped.len();
+        self.arena.len() + words * size_of::<u32>()
+    }
+}
+
+impl Held for Answer {
+    fn bytes(&self) -> usize {
+        let words = self.words.len() + self.more.len() + self.apps.len();
+        self.arena.len() + words * size_of::<u32>()
+    }
+}
+
+impl Held for Updates {
+    fn bytes(&self) -> usize {
+        let words = self.series.len() + self.expired.len();
+        words * size_of::<u32>() + self.values.len() * size_of::<f64>()
+    }
+}

@@ -1,8 +1,9 @@
 //! The engine: one per process, with its epoch ticker and its cache of compiled components.
 
+use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,6 +28,24 @@ pub struct EngineLimits {
     pub memory_max: usize,
     /// Most instances alive at once.
     pub instances_max: u32,
+}
+
+/// Instances alive at once for which room is set aside, for each guest: those kept waiting, and some
+/// in use above that.
+const INSTANCES_PER_GUEST: u32 = 24;
+/// As much again for all guests together.
+const INSTANCES_SPARE: u32 = 32;
+/// Most instances of an engine: each takes some 4 GiB of address space, of which 128 TiB exist.
+const INSTANCES_MAX: u32 = 8192;
+
+impl EngineLimits {
+    /// Room for `guests` guests, none of which has more than `memory_max` bytes an instance.
+    #[must_use]
+    pub fn for_guests(memory_max: usize, guests: usize) -> Self {
+        let guests = u32::try_from(guests).unwrap_or(u32::MAX);
+        let instances = guests.saturating_mul(INSTANCES_PER_GUEST).saturating_add(INSTANCES_SPARE);
+        Self { memory_max, instances_max: instances.min(INSTANCES_MAX) }
+    }
 }
 
 impl Default for EngineLimits {
@@ -153,12 +172,18 @@ impl Engine {
 
     #[expect(unsafe_code, reason = "loads machine code that this user compiled before")]
     fn load_cached(&self, path: &Path) -> Option<Component> {
-        if !path.try_exists().unwrap_or(false) {
-            return None;
+        match check_cached(path) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                tracing::warn!(error, path = %path.display(), "cached guest not used, compiling anew");
+                return None;
+            }
         }
-        // SAFETY: the file was written by `store_cached` from this engine's own compiler; the
-        // folder was checked to be writable by nobody but this user (`prepare_cache`), and the name
-        // holds the digest of the component and the engine's compatibility hash.
+        // SAFETY: the file was written by `store_cached` from this engine's own compiler: it and its
+        // folder were checked to be writable by nobody but this user (`check_cached`,
+        // `prepare_cache`), and the name holds the digest of the component and the engine's
+        // compatibility hash.
         match unsafe { Component::deserialize_file(&self.inner, path) } {
             Ok(component) => Some(component),
             Err(error) => {
@@ -220,15 +245,16 @@ impl TickerState {
     }
 }
 
-/// Makes the folder, and refuses one that somebody else could put code into.
-fn prepare_cache(path: &Path) -> Result<(), String> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| error.to_string())?;
-    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    let own = std::fs::metadata("/proc/self").map_or_else(|_| found.uid(), |own| own.uid());
+/// The user this process runs as. Without it nothing can be said of who owns a file.
+fn own_user() -> Result<u32, String> {
+    std::fs::metadata("/proc/self")
+        .map(|own| own.uid())
+        .map_err(|error| format!("which user this is cannot be told: /proc/self: {error}"))
+}
+
+/// Refuses what belongs to, or can be written by, somebody else.
+fn check_owned(found: &Metadata) -> Result<(), String> {
+    let own = own_user()?;
     if found.uid() != own {
         return Err(format!("it belongs to user {}, not to this one ({own})", found.uid()));
     }
@@ -241,12 +267,55 @@ fn prepare_cache(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes beside and renames, so that a reader never sees half a file.
+/// Makes the folder, and refuses one that somebody else could put code into, or put another in the
+/// place of.
+fn prepare_cache(path: &Path) -> Result<(), String> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| error.to_string())?;
+    let found = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_dir() {
+        return Err("it is a link, not a folder".to_owned());
+    }
+    check_owned(&found)?;
+    let above = path.canonicalize().map_err(|error| error.to_string())?;
+    let Some(above) = above.parent() else { return Ok(()) };
+    let mode = std::fs::metadata(above).map_err(|error| error.to_string())?.mode();
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+        let above = above.display();
+        return Err(format!(
+            "others may replace it: the folder above, {above}, has mode {:o}; chmod it o-w",
+            mode & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+/// Whether there is a cached file; refuses one that is a link or that others may write to.
+fn check_cached(path: &Path) -> Result<bool, String> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.to_string()),
+        Ok(found) if !found.is_file() => Err("it is not a regular file".to_owned()),
+        Ok(found) => check_owned(&found).map(|()| true),
+    }
+}
+
+/// Writes beside and renames, so that a reader never sees half a file, and a machine that stops
+/// leaves none.
 fn store_cached(path: &Path, component: &Component) -> Result<(), Box<dyn std::error::Error>> {
     let bytes = component.serialize()?;
     let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = std::fs::File::create(&beside)?;
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(&bytes)?;
+    file.sync_all()?;
     std::fs::rename(&beside, path)?;
     Ok(())
 }

@@ -21,12 +21,6 @@ impl Glob {
         Self { pattern: pattern.as_bytes().to_vec(), is_literal }
     }
 
-    /// The pattern if it has no wildcard.
-    #[must_use]
-    pub fn literal(&self) -> Option<&[u8]> {
-        self.is_literal.then_some(self.pattern.as_slice())
-    }
-
     /// Whether the whole of `text` matches.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {

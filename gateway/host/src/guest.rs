@@ -4,22 +4,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use logboom_record::FieldNames;
 use wasmtime::component::{Component, InstancePre};
 
-use crate::abi;
 use crate::engine::Engine;
 use crate::error::LoadError;
-use crate::instance::{Grant, Instance, State, linker, tame};
+use crate::instance::{Grant, Instance, LogBudget, State, linker, tame};
 use crate::interest::Interest;
-use crate::series::{MetricKind, MetricSpec, Registry, SeriesView};
+use crate::manifest::{Manifest, interest, manifest};
+use crate::series::{Registry, SeriesView};
 
-/// Most reasons a manifest may name.
-const REASONS_MAX: usize = 32;
-/// Most routes a manifest may name.
-const ROUTES_MAX: usize = 1024;
-/// Most metrics a manifest may declare.
-const METRICS_MAX: usize = 256;
 /// Instances kept waiting; more than there are workers are not needed.
 const IDLE_INSTANCES_MAX: usize = 16;
 
@@ -36,7 +29,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// Series it may have.
     pub series_max: usize,
-    /// Field names that an instance may add to the process's table.
+    /// Field names that it may add to the process's table, all its instances together.
     pub names_max: u32,
 }
 
@@ -76,21 +69,6 @@ impl Role {
             Self::Meter => "meter",
         }
     }
-}
-
-/// What a guest said of itself.
-#[derive(Clone, Debug, Default)]
-pub struct Manifest {
-    /// Its own name for itself.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Routes it may send to, by the index its verdicts use.
-    pub routes: Vec<String>,
-    /// Why it drops records, by index.
-    pub reasons: Vec<String>,
-    /// Names of its metrics.
-    pub metrics: Vec<String>,
 }
 
 /// What a component is, without putting it into service.
@@ -150,7 +128,8 @@ impl Guest {
             guest: name.as_str().into(),
             memory_max: settings.memory_max.min(engine.limits.memory_max),
             deadline: settings.deadline,
-            names_max: settings.names_max,
+            names_left: Arc::new(AtomicU32::new(settings.names_max)),
+            log: Arc::new(Mutex::new(LogBudget::new())),
         };
         let mut first = Instance::new(engine, &pre, &grant, None).map_err(failed)?;
         first.check_types().map_err(|(export, cause)| LoadError::WrongSignature {
@@ -163,7 +142,7 @@ impl Guest {
             .map_err(|e| LoadError::Describe { guest: name.clone(), cause: root(&e) })?
             .map_err(|m| LoadError::Refused { guest: name.clone(), message: tame(&m) })?;
         let wrong = |rule| LoadError::Manifest { guest: name.clone(), rule };
-        let interest = interest(&described.interest).map_err(wrong)?;
+        let interest = interest(&described.interest, &grant.names_left).map_err(wrong)?;
         let (manifest, metrics) = manifest(described).map_err(wrong)?;
         let registry = Arc::new(Registry::new(metrics, settings.series_max));
         adopt_series(&mut first, &registry).map_err(wrong)?;
@@ -247,7 +226,8 @@ impl Guest {
             .map_err(|error| root(&error))?;
         instance
             .describe(&self.engine, &self.settings.config, self.settings.deadline)
-            .map_err(|error| root(&error))??;
+            .map_err(|error| root(&error))?
+            .map_err(|message| tame(&message))?;
         Ok(instance)
     }
 
@@ -294,70 +274,4 @@ fn check_exports(engine: &Engine, component: &Component, guest: &str) -> Result<
     }
     let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
     Err(LoadError::WrongWorld { guest: guest.to_owned(), exports })
-}
-
-fn interest(raw: &abi::Interest) -> Result<Interest, String> {
-    let fields = raw
-        .fields
-        .iter()
-        .map(|name| {
-            FieldNames::global()
-                .intern(name)
-                .ok_or_else(|| format!("interest.fields: \"{}\" cannot be interned", tame(name)))
-        })
-        .collect::<Result<_, _>>()?;
-    Interest::compile(raw.severity, &raw.apps, &raw.app_names, &raw.literals, fields)
-}
-
-fn is_snake(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 200
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-fn is_metric_name(name: &str) -> bool {
-    let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
-    starts && rest && name.len() <= 200
-}
-
-fn manifest(raw: abi::Manifest) -> Result<(Manifest, Vec<MetricSpec>), String> {
-    for (what, count, max) in [
-        ("routes", raw.routes.len(), ROUTES_MAX),
-        ("reasons", raw.reasons.len(), REASONS_MAX),
-        ("metrics", raw.metrics.len(), METRICS_MAX),
-    ] {
-        if count > max {
-            return Err(format!("{count} {what}; at most {max} are allowed"));
-        }
-    }
-    if let Some(bad) = raw.reasons.iter().find(|reason| !is_snake(reason)) {
-        return Err(format!("reason \"{}\" is not in snake_case", tame(bad)));
-    }
-    let mut metrics = Vec::with_capacity(raw.metrics.len());
-    for metric in raw.metrics {
-        let names = std::iter::once(&metric.name).chain(&metric.labels);
-        if let Some(bad) = names.into_iter().find(|name| !is_metric_name(name)) {
-            return Err(format!("\"{}\" is no name for a metric or label", tame(bad)));
-        }
-        if !metric.buckets.is_sorted_by(|a, b| a < b) {
-            return Err(format!("buckets of {} do not ascend", metric.name));
-        }
-        let kind = match metric.kind {
-            abi::MetricKind::Counter => MetricKind::Counter,
-            abi::MetricKind::Gauge => MetricKind::Gauge,
-            abi::MetricKind::Histogram => MetricKind::Histogram,
-        };
-        let (name, help) = (metric.name, tame(&metric.help));
-        let (labels, buckets) = (metric.labels, metric.buckets);
-        metrics.push(MetricSpec { name, help, kind, labels, buckets });
-    }
-    let manifest = Manifest {
-        name: tame(&raw.name),
-        version: tame(&raw.version),
-        routes: raw.routes,
-        reasons: raw.reasons,
-        metrics: metrics.iter().map(|metric| metric.name.clone()).collect(),
-    };
-    Ok((manifest, metrics))
 }

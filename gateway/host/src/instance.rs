@@ -1,9 +1,10 @@
 //! One live store of a guest, and the few host functions it may call.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use logboom_record::FieldNames;
+use logboom_record::{FieldId, FieldNames};
 use wasmtime::component::{Component, Func, Instance as Linked, InstancePre, Linker, TypedFunc};
 use wasmtime::{ResourceLimiter, Store, StoreContextMut};
 
@@ -11,10 +12,10 @@ use crate::abi;
 use crate::engine::Engine;
 use crate::series::Registry;
 
-/// Most data that one call may hand over, in bytes. A batch is at most 1 MiB plus its rows, so an
+/// Most data that one call may hand over, and all answers to one batch, in bytes. A batch is at most 1 MiB plus its rows, so an
 /// answer several times that size is a flood.
-const ANSWER_BYTES_MAX: usize = 32 << 20;
-/// Lines of log an instance may write in one second.
+pub(crate) const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// Lines of log a guest may write in one second.
 const LOG_LINES_MAX: u32 = 10;
 /// Most series that a guest may ask for within `describe`.
 const PENDING_SERIES_MAX: usize = 1024;
@@ -28,17 +29,19 @@ const TABLE_ELEMENTS_MAX: usize = 20_000;
 pub(crate) struct State {
     memory: Memory,
     guest: Arc<str>,
-    names_left: u32,
+    names_left: Arc<AtomicU32>,
     /// What its series are kept in. The first instance of a guest has none until its `describe`
     /// has told the metrics.
     pub(crate) registry: Option<Arc<Registry>>,
     /// Series that the first instance asked for within `describe`; the id is the place.
     pub(crate) pending: Vec<(u32, Vec<String>)>,
-    log: LogBudget,
+    log: Arc<Mutex<LogBudget>>,
     random: u64,
 }
 
-struct LogBudget {
+/// Lines of log that a guest may still write, all its instances together.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
     since: Instant,
     lines: u32,
     suppressed: u64,
@@ -96,7 +99,40 @@ pub(crate) struct Grant {
     pub(crate) guest: Arc<str>,
     pub(crate) memory_max: usize,
     pub(crate) deadline: Duration,
-    pub(crate) names_max: u32,
+    /// Field names it may still add to the process's table.
+    pub(crate) names_left: Arc<AtomicU32>,
+    pub(crate) log: Arc<Mutex<LogBudget>>,
+}
+
+impl LogBudget {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), lines: 0, suppressed: 0 }
+    }
+
+    /// Whether a line may be written now, and how many were not since the last one.
+    fn take(&mut self) -> Option<u64> {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            self.since = Instant::now();
+            self.lines = 0;
+        }
+        if self.lines >= LOG_LINES_MAX {
+            self.suppressed += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// The id of a field name. A new name is charged to `left`; `None` where that is used up, or the
+/// name is too long, or the process's table is full.
+pub(crate) fn intern_charged(left: &AtomicU32, name: &str) -> Option<FieldId> {
+    if let Some(id) = FieldNames::global().find(name) {
+        return Some(id);
+    }
+    let less = |left: u32| left.checked_sub(1);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
+    FieldNames::global().intern(name)
 }
 
 /// Cuts text from a guest to a length fit for a log line, and makes control characters visible.
@@ -113,10 +149,10 @@ pub(crate) fn linker(engine: &Engine, component: &Component) -> wasmtime::Result
     let mut linker = Linker::<State>::new(&engine.inner);
     let mut host = linker.instance("logboom:guest/host@0.1.0")?;
     host.func_wrap("log", |store, (level, text): (abi::Level, String)| {
-        log(store, level, &text);
+        log(&store, level, &text);
         Ok(())
     })?;
-    host.func_wrap("intern-field", |store, (name,): (String,)| Ok((intern(store, &name),)))?;
+    host.func_wrap("intern-field", |store, (name,): (String,)| Ok((intern(&store, &name),)))?;
     host.func_wrap(
         "intern-series",
         |store: StoreContextMut<'_, State>, (metric, labels): (u32, Vec<String>)| {
@@ -144,14 +180,8 @@ fn seed(mut store: StoreContextMut<'_, State>) -> (u64, u64) {
     (next(), next())
 }
 
-fn intern(mut store: StoreContextMut<'_, State>, name: &str) -> u32 {
-    if let Some(id) = FieldNames::global().find(name) {
-        return id.0;
-    }
-    let state = store.data_mut();
-    let Some(left) = state.names_left.checked_sub(1) else { return u32::MAX };
-    state.names_left = left;
-    FieldNames::global().intern(name).map_or(u32::MAX, |id| id.0)
+fn intern(store: &StoreContextMut<'_, State>, name: &str) -> u32 {
+    intern_charged(&store.data().names_left, name).map_or(u32::MAX, |id| id.0)
 }
 
 fn intern_series(
@@ -180,19 +210,10 @@ fn intern_series(
     Ok(u32::try_from(at)?)
 }
 
-fn log(mut store: StoreContextMut<'_, State>, level: abi::Level, text: &str) {
-    let state = store.data_mut();
-    let budget = &mut state.log;
-    if budget.since.elapsed() >= Duration::from_secs(1) {
-        budget.since = Instant::now();
-        budget.lines = 0;
-    }
-    budget.lines += 1;
-    if budget.lines > LOG_LINES_MAX {
-        budget.suppressed += 1;
-        return;
-    }
-    let suppressed = std::mem::take(&mut budget.suppressed);
+fn log(store: &StoreContextMut<'_, State>, level: abi::Level, text: &str) {
+    let state = store.data();
+    let allowed = state.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(suppressed) = allowed else { return };
     let (guest, text) = (&*state.guest, tame(text));
     match level {
         abi::Level::Error => tracing::error!(guest, suppressed, text, "guest says"),
@@ -221,10 +242,10 @@ impl Instance {
         let state = State {
             memory: Memory { bytes: 0, bytes_max: grant.memory_max },
             guest: Arc::clone(&grant.guest),
-            names_left: grant.names_max,
+            names_left: Arc::clone(&grant.names_left),
             registry,
             pending: Vec::new(),
-            log: LogBudget { since: Instant::now(), lines: 0, suppressed: 0 },
+            log: Arc::clone(&grant.log),
             random: u64::from(std::process::id()).wrapping_mul(0x2545_F491_4F6C_DD1D),
         };
         let mut store = Store::new(&engine.inner, state);
@@ -316,4 +337,29 @@ fn find(store: &mut Store<State>, linked: &Linked, interface: &str, name: &str) 
     let interface = linked.get_export_index(&mut *store, None, interface)?;
     let function = linked.get_export_index(&mut *store, Some(&interface), name)?;
     linked.get_func(&mut *store, function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_budget_are_counted_and_told_with_the_next() {
+        let mut budget = LogBudget::new();
+        for _ in 0..LOG_LINES_MAX {
+            assert_eq!(budget.take(), Some(0));
+        }
+        assert_eq!([budget.take(), budget.take()], [None, None]);
+        budget.since -= Duration::from_secs(1);
+        assert_eq!([budget.take(), budget.take()], [Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn names_are_charged_when_new_until_none_is_left() {
+        let left = AtomicU32::new(1);
+        let first = intern_charged(&left, "charged_by_an_instance");
+        assert!(first.is_some());
+        assert_eq!(intern_charged(&left, "charged_by_an_instance"), first);
+        assert_eq!(intern_charged(&left, "charged_by_the_next"), None);
+    }
 }

@@ -20,6 +20,7 @@ mod glob;
 mod guest;
 mod instance;
 mod interest;
+mod manifest;
 mod series;
 
 pub use apply::Verdicts;
@@ -27,6 +28,7 @@ pub use call::{Fault, FaultKind, Report};
 pub use engine::{Engine, EngineLimits};
 pub use error::LoadError;
 pub use glob::Glob;
-pub use guest::{Guest, Inspection, Manifest, Role, Settings};
+pub use guest::{Guest, Inspection, Role, Settings};
 pub use interest::Interest;
+pub use manifest::Manifest;
 pub use series::{MetricKind, Sample, SeriesView};

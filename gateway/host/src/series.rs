@@ -3,7 +3,7 @@
 //! Concurrency: one lock per guest, taken once a batch with few updates, since a guest sums before
 //! it answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::abi;
@@ -80,16 +80,69 @@ pub(crate) struct Registry {
 struct Table {
     ids: HashMap<(u32, Vec<String>), u32>,
     series: Vec<Series>,
+    /// Slots of series that expired, the oldest first: reused where the limit is met. One that was
+    /// updated since is live again and passed over.
+    expired: VecDeque<u32>,
+    /// Overflow series among `series`, which do not count against the limit.
+    overflows: usize,
     overflowed: u64,
 }
+
+/// An id is a slot and, above these bits, the generation of what is in it.
+const SLOT_BITS: u32 = 22;
 
 #[derive(Debug)]
 struct Series {
     metric: u32,
     labels: Vec<String>,
     sample: Sample,
-    /// Expired series keep their id, which guests may still hold; an update revives them.
+    /// Expired series keep their id until their slot is needed; an update revives them.
     is_live: bool,
+    is_overflow: bool,
+    /// Whether it stands in the queue of expired slots.
+    is_queued: bool,
+    /// The id it has now. An update under an earlier one comes too late and does nothing.
+    id: u32,
+}
+
+impl Table {
+    fn slot(id: u32) -> usize {
+        (id & ((1 << SLOT_BITS) - 1)) as usize
+    }
+
+    fn of(&mut self, id: u32) -> Option<&mut Series> {
+        self.series.get_mut(Self::slot(id)).filter(|series| series.id == id)
+    }
+
+    /// Takes the slot of a series that expired, and gives it the next generation.
+    fn reuse(&mut self) -> Option<u32> {
+        while let Some(slot) = self.expired.pop_front() {
+            let Some(series) = self.series.get_mut(slot as usize) else { continue };
+            series.is_queued = false;
+            if series.is_live {
+                continue;
+            }
+            let key = (series.metric, std::mem::take(&mut series.labels));
+            let id = series.id.wrapping_add(1 << SLOT_BITS);
+            self.ids.remove(&key);
+            return Some(id);
+        }
+        None
+    }
+
+    fn expire(&mut self, id: u32, metrics: &[MetricSpec]) {
+        let Some(series) = self.of(id) else { return };
+        // What others still count in is not one series' to end.
+        if series.is_overflow {
+            return;
+        }
+        let Some(spec) = metrics.get(series.metric as usize) else { return };
+        series.is_live = false;
+        series.sample = spec.zero();
+        if !std::mem::replace(&mut series.is_queued, true) {
+            self.expired.push_back(id & ((1 << SLOT_BITS) - 1));
+        }
+    }
 }
 
 impl Registry {
@@ -112,16 +165,28 @@ impl Registry {
         if let Some(id) = table.ids.get(&key) {
             return Some(*id);
         }
-        if table.series.len() >= self.series_max {
-            table.overflowed += 1;
-            key.1 = vec![OVERFLOW.to_owned(); spec.labels.len()];
-            if let Some(id) = table.ids.get(&key) {
-                return Some(*id);
+        let (mut reused, mut is_overflow) = (None, false);
+        if table.series.len() - table.overflows >= self.series_max {
+            reused = table.reuse();
+            if reused.is_none() {
+                table.overflowed += 1;
+                key.1 = vec![OVERFLOW.to_owned(); spec.labels.len()];
+                if let Some(id) = table.ids.get(&key) {
+                    return Some(*id);
+                }
+                is_overflow = true;
+                table.overflows += 1;
             }
         }
-        let id = u32::try_from(table.series.len()).ok()?;
-        let series = Series { metric, labels: key.1.clone(), sample: spec.zero(), is_live: false };
-        table.series.push(series);
+        let fresh = u32::try_from(table.series.len()).ok().filter(|slot| *slot < 1 << SLOT_BITS);
+        let id = reused.or(fresh)?;
+        let (labels, sample) = (key.1.clone(), spec.zero());
+        let series =
+            Series { metric, labels, sample, is_live: false, is_overflow, is_queued: false, id };
+        match table.series.get_mut(Table::slot(id)) {
+            Some(slot) => *slot = series,
+            None => table.series.push(series),
+        }
         table.ids.insert(key, id);
         Some(id)
     }
@@ -134,8 +199,12 @@ impl Registry {
             return Err(format!("updates name {ids} series with {values} values"));
         }
         let all = updates.series.iter().chain(&updates.expired);
-        if let Some(bad) = all.copied().find(|id| *id as usize >= known) {
+        if let Some(bad) = all.copied().find(|id| Table::slot(*id) >= known) {
             return Err(format!("series {bad} was never interned; {known} are"));
+        }
+        let mut updated = updates.series.iter().zip(&updates.values);
+        if let Some((id, bad)) = updated.find(|(_, value)| !value.is_finite()) {
+            return Err(format!("series {id} was given {bad}; only finite values are taken"));
         }
         Ok(())
     }
@@ -144,16 +213,13 @@ impl Registry {
     pub(crate) fn apply(&self, updates: &abi::Updates) {
         let mut table = self.table();
         for (id, value) in updates.series.iter().zip(&updates.values) {
-            let Some(series) = table.series.get_mut(*id as usize) else { continue };
+            let Some(series) = table.of(*id) else { continue };
             let Some(spec) = self.metrics.get(series.metric as usize) else { continue };
             series.is_live = true;
             series.sample.update(spec, *value);
         }
         for id in &updates.expired {
-            let Some(series) = table.series.get_mut(*id as usize) else { continue };
-            let Some(spec) = self.metrics.get(series.metric as usize) else { continue };
-            series.is_live = false;
-            series.sample = spec.zero();
+            table.expire(*id, &self.metrics);
         }
     }
 
@@ -273,5 +339,47 @@ mod tests {
         let registry = registry(2);
         assert!(registry.check(&update(0, 1.0)).is_err());
         assert!(registry.check(&abi::Updates { values: vec![1.0], ..Default::default() }).is_err());
+    }
+    #[test]
+    fn an_expired_series_gives_its_place_to_another_and_its_id_is_void_then() {
+        let registry = registry(2);
+        let intern = |label: &str| registry.intern(0, vec![label.to_owned()]).unwrap();
+        let (a, b) = (intern("a"), intern("b"));
+        registry.apply(&update(b, 1.0));
+        let expire = |id| registry.apply(&abi::Updates { expired: vec![id], ..Default::default() });
+        expire(a);
+        // Within the limit an update still revives it.
+        registry.apply(&update(a, 1.0));
+        assert_eq!(registry.counts(), (2, 0));
+        expire(a);
+        expire(a);
+        let c = intern("c");
+        assert_ne!(c, a);
+        registry.apply(&update(c, 5.0));
+        assert_eq!(registry.check(&update(a, 7.0)), Ok(()));
+        registry.apply(&update(a, 7.0));
+        expire(a);
+        let mut seen = Vec::new();
+        registry.for_each(|view| seen.push((view.label_values.to_vec(), view.sample.clone())));
+        seen.sort_by(|left, right| left.0.cmp(&right.0));
+        let number = |label: &str, n| (vec![label.to_owned()], Sample::Number(n));
+        assert_eq!(seen, [number("b", 1.0), number("c", 5.0)]);
+        let overflow = intern("d");
+        assert_eq!(registry.counts(), (3, 1), "all places are taken again");
+        registry.apply(&update(overflow, 1.0));
+        expire(overflow);
+        registry.for_each(|view| seen.push((view.label_values.to_vec(), view.sample.clone())));
+        assert!(seen.contains(&number(OVERFLOW, 1.0)), "nobody ends what all share");
+    }
+
+    #[test]
+    fn values_that_are_no_number_are_refused() {
+        let registry = registry(2);
+        let id = registry.intern(0, vec!["x".into()]).unwrap();
+        assert_eq!(registry.check(&update(id, 1.0)), Ok(()));
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let message = registry.check(&update(id, bad)).unwrap_err();
+            assert!(message.contains("finite"), "{message}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::{Admission, Common, Intake};
 use crate::config::{self, Source, TemplatePart};
 use crate::telemetry::ledger::{RejectReason, SourceBook};
+use crate::telemetry::throttle::Throttle;
 
 /// A source in service.
 pub(super) struct Entrance {
@@ -24,6 +25,8 @@ pub(super) struct Entrance {
     pub(super) admission: Arc<Admission>,
     pub(super) shutdown: watch::Receiver<bool>,
     pub(super) give_up: watch::Receiver<bool>,
+    /// For lines in the log that peers cause.
+    pub(super) throttle: Throttle,
     id: SourceId,
     framing: Framing,
     oversize: Oversize,
@@ -80,6 +83,7 @@ impl Entrance {
             admission: Arc::clone(&common.admission),
             shutdown: common.shutdown.clone(),
             give_up: common.give_up.clone(),
+            throttle: Throttle::default(),
             id,
             framing,
             oversize,

@@ -54,8 +54,10 @@ pub(super) async fn serve(listener: TcpListener, entrance: Arc<Entrance>) {
             Ok((stream, peer)) => {
                 if sessions.len() >= entrance.sessions_max {
                     entrance.book.reject(RejectReason::Sessions, 1);
-                    let (source, limit) = (entrance.name.as_str(), entrance.sessions_max);
-                    tracing::warn!(source, %peer, limit, "session refused, source is full");
+                    if let Some(left_out) = entrance.throttle.allow() {
+                        let (source, limit) = (entrance.name.as_str(), entrance.sessions_max);
+                        tracing::warn!(source, %peer, limit, left_out, "session refused, source is full");
+                    }
                     continue;
                 }
                 sessions.spawn(session(stream, peer, Arc::clone(&entrance)));
@@ -110,11 +112,18 @@ async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
         End::Idle => tracing::debug!(source, %peer, "session closed, idle"),
         End::Framing(error) => {
             entrance.book.reject(RejectReason::Framing, 1);
-            tracing::warn!(source, %peer, %error, "session closed, its framing cannot be followed");
+            if let Some(left_out) = entrance.throttle.allow() {
+                let what = "session closed, its framing cannot be followed";
+                tracing::warn!(source, %peer, %error, left_out, "{what}");
+            }
         }
         End::Frame => {
             entrance.book.reject(RejectReason::Timeout, 1);
-            tracing::warn!(source, %peer, limit = ?entrance.frame_timeout, "session closed, a frame did not end in time");
+            if let Some(left_out) = entrance.throttle.allow() {
+                let limit = entrance.frame_timeout;
+                let what = "session closed, a frame did not end in time";
+                tracing::warn!(source, %peer, ?limit, left_out, "{what}");
+            }
         }
         End::Broken(error) => tracing::debug!(source, %peer, %error, "session broke"),
     }

@@ -4,7 +4,7 @@ use std::io::{Error, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logboom_codec::framing::{Frame, trim};
 use logboom_record::{BATCH_BYTES_MAX, STRIDE, Span};
@@ -26,6 +26,11 @@ const DATAGRAMS_MAX: usize = 128;
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Batches still taken when shutdown has begun: what a kernel buffers at the most.
 const SHUTDOWN_ROUNDS_MAX: u32 = 256;
+/// Fewer datagrams than this at a time are not worth a wake-up each, under load.
+const GATHER_BELOW: usize = 64;
+/// For how long to let datagrams gather. At 250,000 a second that is some 250 of them, a hundredth of
+/// the default receive buffer.
+const GATHER: Duration = Duration::from_millis(1);
 /// How long to wait after receiving failed.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Datagrams of one batch; several system calls make one while the kernel has more.
@@ -48,6 +53,7 @@ pub(super) async fn serve(socket: UdpSocket, entrance: Arc<Entrance>) {
     let mut receiver = Receiver::new();
     let (mut shutdown, mut give_up) = (entrance.shutdown.clone(), entrance.give_up.clone());
     let source = entrance.name.as_str();
+    let mut last_round = Instant::now();
     let mut last_rounds = SHUTDOWN_ROUNDS_MAX;
     while last_rounds > 0 {
         // Waiting for readiness is cancel safe.
@@ -65,12 +71,19 @@ pub(super) async fn serve(socket: UdpSocket, entrance: Arc<Entrance>) {
             tracing::warn!(source, %error, "datagrams not received");
             tokio::time::sleep(ERROR_PAUSE).await;
         }
+        // A stream of datagrams that wakes the task for a few at a time costs more in wake-ups than
+        // in work: where the last round was just now, let some gather. A lone datagram never waits.
+        let gathers = receiver.frames.len() < GATHER_BELOW && last_round.elapsed() < GATHER;
+        last_round = Instant::now();
         if is_last {
             last_rounds = if receiver.frames.is_empty() { 0 } else { last_rounds - 1 };
         }
         tokio::select! {
             () = receiver.hand_on(&entrance) => {}
             () = stopping(&mut give_up) => return,
+        }
+        if gathers && !is_last {
+            tokio::time::sleep(GATHER).await;
         }
     }
 }

@@ -17,6 +17,7 @@ use logboom_record::{Batch, Selection};
 use crate::config::OnFault;
 use crate::telemetry::ledger::{DropReason, SourceBook};
 use crate::telemetry::metric;
+use crate::telemetry::throttle::Throttle;
 
 pub use park::Park;
 
@@ -28,6 +29,7 @@ pub struct Slot {
     /// The pipeline's route for each route of the guest's manifest.
     route_of: Vec<usize>,
     meters: Vec<RoleMeters>,
+    throttle: Throttle,
 }
 
 /// Handles of the metrics of one role, looked up once.
@@ -59,7 +61,7 @@ impl Slot {
             }
         });
         let meters = meters.collect();
-        Self { guest, on_fault, route_of, meters }
+        Self { guest, on_fault, route_of, meters, throttle: Throttle::default() }
     }
 }
 
@@ -163,7 +165,9 @@ fn account(slot: &Slot, meters: &RoleMeters, report: &Report, book: &SourceBook)
     if let Some(first) = report.faults.first() {
         let (kind, message, guilty) =
             (first.kind.keyword(), first.message.as_str(), report.guilty.len());
-        tracing::warn!(guest, kind, message, guilty, "guest failed");
+        if let Some(left_out) = slot.throttle.allow() {
+            tracing::warn!(guest, kind, message, guilty, left_out, "guest failed");
+        }
         for fault in &report.faults {
             let labels = [("guest", guest.to_owned()), ("kind", fault.kind.keyword().to_owned())];
             metrics::counter!(metric::GUEST_FAULTS, &labels).increment(1);

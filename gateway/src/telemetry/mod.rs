@@ -9,3 +9,4 @@
 pub mod exposition;
 pub mod ledger;
 pub mod metric;
+pub mod throttle;

@@ -1,5 +1,7 @@
 //! The batch: records moved together in one arena.
 
+use std::collections::HashMap;
+
 use crate::row::{Head, STRIDE, Span, column, flags};
 use crate::{Facility, FieldId, Severity, SourceId, UnixNanos, app_hash};
 
@@ -255,14 +257,16 @@ impl Batch {
     }
 
     /// A new batch with copies of the listed records only, their bytes packed together. Spans that
-    /// lie within the raw frame keep sharing it.
+    /// lie within the raw frame keep sharing it, and long spans that several records name are copied
+    /// once: what parsers made of a few bytes does not grow here.
     #[must_use]
     pub fn extract(&self, selection: &Selection) -> Self {
         let mut out = Self::new(Vec::new(), self.source, self.received);
+        let mut copied = Copied::default();
         for (new_index, index) in selection.iter(self.len()).enumerate() {
             let Some(record) = self.record(index) else { continue };
             let head = record.head();
-            let raw = out.append(record.raw());
+            let raw = out.copy(self, head.raw, &mut copied);
             let mut moved = Head { raw, ..head };
             for (from, to) in [
                 (head.body, &mut moved.body),
@@ -273,7 +277,7 @@ impl Batch {
                 (head.structured_data, &mut moved.structured_data),
                 (head.app, &mut moved.app),
             ] {
-                *to = out.carry(self, from, head.raw, raw);
+                *to = out.carry(self, from, (head.raw, raw), &mut copied);
             }
             out.push(&moved);
             let number = u32::try_from(new_index).unwrap_or(u32::MAX);
@@ -281,7 +285,7 @@ impl Batch {
                 let mut row = [number, row[1], row[2], row[3], row[4]];
                 if matches!(row[2], 0 | 5) {
                     let span = Span { offset: row[3], len: row[4] };
-                    let span = out.carry(self, span, head.raw, raw);
+                    let span = out.carry(self, span, (head.raw, raw), &mut copied);
                     (row[3], row[4]) = (span.offset, span.len);
                 }
                 out.fields.extend_from_slice(&row);
@@ -290,18 +294,33 @@ impl Batch {
         out
     }
 
-    fn carry(&mut self, from: &Self, span: Span, old_raw: Span, new_raw: Span) -> Span {
-        let within = span.offset >= old_raw.offset
-            && span.offset.saturating_add(span.len) <= old_raw.offset.saturating_add(old_raw.len);
+    fn carry(&mut self, from: &Self, span: Span, raw: (Span, Span), copied: &mut Copied) -> Span {
+        let (old, new) = raw;
+        let within = span.offset >= old.offset
+            && span.offset.saturating_add(span.len) <= old.offset.saturating_add(old.len);
         if span.is_empty() {
             Span::NONE
         } else if within {
-            Span { offset: span.offset - old_raw.offset + new_raw.offset, len: span.len }
+            Span { offset: span.offset - old.offset + new.offset, len: span.len }
         } else {
-            self.append(span.of(&from.arena))
+            self.copy(from, span, copied)
         }
     }
+
+    fn copy(&mut self, from: &Self, span: Span, copied: &mut Copied) -> Span {
+        if span.len < SHARED_BYTES_MIN {
+            return self.append(span.of(&from.arena));
+        }
+        let known = copied.entry((span.offset, span.len));
+        *known.or_insert_with(|| self.append(span.of(&from.arena)))
+    }
 }
+
+/// Spans of at least this many bytes are copied once and shared; shorter ones are not looked up.
+const SHARED_BYTES_MIN: u32 = 256;
+
+/// Where long spans, by offset and length, were copied to.
+type Copied = HashMap<(u32, u32), Span>;
 
 /// Which records of a batch: all of them, or an ascending list of indices.
 #[derive(Clone, Debug, PartialEq, Eq)]

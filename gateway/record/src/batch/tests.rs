@@ -94,3 +94,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_long_span_that_many_records_name_is_extracted_once() {
+    let long = "x".repeat(100_000);
+    let mut batch = batch_of(&["parent", "other"]);
+    let text = batch.append(long.as_bytes());
+    batch.add_fields(vec![0, 1, 0, text.offset, text.len, 1, 1, 0, text.offset, text.len]);
+    batch.insert(&vec![(0, text); 1000]);
+    let extract = batch.extract(&Selection::All);
+    assert_eq!(extract.len(), 1002);
+    assert!(extract.arena().len() < 200_000, "{} bytes", extract.arena().len());
+    for (record, old) in extract.records().zip(batch.records()) {
+        assert_eq!(record.body(), old.body());
+        assert_eq!(record.raw(), old.raw());
+        assert_eq!(record.field(FieldId(1)), Some(FieldValue::Text(long.as_bytes())));
+    }
+}

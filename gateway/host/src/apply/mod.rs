@@ -13,6 +13,15 @@ use crate::abi;
 const OWN_ARENA: u32 = 1 << 31;
 /// Most records one call may create.
 const CREATED_MAX: usize = 4096;
+/// Most fields that the records of one call may take over from their parents, in all.
+const COPIED_FIELDS_MAX: usize = 1 << 18;
+/// Longest body a guest may give a record, in bytes.
+const BODY_BYTES_MAX: u32 = 1 << 20;
+/// How often over the spans of one answer may name the bytes of the two arenas, since each span may
+/// become a copy later on; then [`SPAN_BYTES_FREE`] more.
+const SPAN_FACTOR_MAX: u64 = 4;
+/// What the spans of an answer may name beyond that, in bytes.
+const SPAN_BYTES_FREE: u64 = 64 << 10;
 /// Bit 30 of a verdict: keep.
 const KEEP: u32 = 1 << 30;
 /// Bit 31 of a verdict: drop.
@@ -84,16 +93,24 @@ impl Verdicts {
         mark(&mut self.dead, index, len);
     }
 
-    /// Follows the records that were inserted behind their parents.
+    /// Follows the records that were inserted behind their parents. A created record is sent where
+    /// its parent was and kept if it was, but it lives even if its parent was dropped: that is how
+    /// a record is split.
     fn insert(&mut self, parents: &[u32], old_len: usize) {
         if parents.is_empty() {
             return;
         }
         let order = insertion_order(parents, old_len);
-        for marks in [&mut self.dead, &mut self.unkept] {
-            if !marks.is_empty() {
-                *marks = order.iter().map(|old| marks[*old as usize]).collect();
-            }
+        if !self.unkept.is_empty() {
+            self.unkept = order.iter().map(|old| self.unkept[*old as usize]).collect();
+        }
+        if !self.dead.is_empty() {
+            // A created record stands behind another of the same old index; its parent does not.
+            let mut last = None;
+            let is_created = |old: u32| last.replace(old) == Some(old);
+            let created: Vec<bool> = order.iter().copied().map(is_created).collect();
+            let marks = order.iter().zip(created);
+            self.dead = marks.map(|(old, new)| !new && self.dead[*old as usize]).collect();
         }
         for list in &mut self.sends {
             if list.is_empty() {
@@ -166,6 +183,12 @@ impl Arenas {
         Err(format!("{name} has a span, {offset} and {len} bytes, outside of {whose} arena"))
     }
 
+    /// Most bytes that all spans of an answer may name together.
+    fn span_bytes_max(self) -> u64 {
+        let both = u64::try_from(self.input.saturating_add(self.own)).unwrap_or(u64::MAX);
+        both.saturating_mul(SPAN_FACTOR_MAX).saturating_add(SPAN_BYTES_FREE)
+    }
+
     /// Where a checked span lies once the guest's arena stands behind the input's.
     fn resolve(self, offset: u32, len: u32) -> Span {
         let start = if offset & OWN_ARENA == 0 {
@@ -177,20 +200,22 @@ impl Arenas {
     }
 }
 
-/// As [`check_table`], and each row's name, kind and value; one pass, since fields are many.
-fn check_fields(fields: &[u32], records: usize, arenas: Arenas) -> Result<(), String> {
+/// As [`check_table`], and each row's name, kind and value; one pass, since fields are many. Returns
+/// how many bytes the values name.
+fn check_fields(fields: &[u32], records: usize, arenas: Arenas) -> Result<u64, String> {
     let (rows, rest) = fields.as_chunks::<FIELD_STRIDE>();
     if !rest.is_empty() {
         return Err(format!("fields has {} words, not a multiple of {FIELD_STRIDE}", fields.len()));
     }
     let names = FieldNames::global().count();
-    let mut last = 0;
+    let (mut last, mut bytes) = (0, 0);
     for [record, name, kind, offset, len] in rows {
+        let is_text = matches!(kind, 0 | 5);
         let is_good = (*record as usize) < records
             && *record >= last
             && (*name as usize) < names
             && *kind < FieldValue::KINDS
-            && (!matches!(kind, 0 | 5) || arenas.holds(*offset, *len));
+            && (!is_text || arenas.holds(*offset, *len));
         if !is_good {
             let row = format!("record {record}, name {name}, kind {kind}, value {offset} {len}");
             return Err(format!(
@@ -200,21 +225,16 @@ fn check_fields(fields: &[u32], records: usize, arenas: Arenas) -> Result<(), St
             ));
         }
         last = *record;
+        bytes += if is_text { u64::from(*len) } else { 0 };
     }
-    Ok(())
+    Ok(bytes)
 }
 
-/// Looks at a parser's answer for `records` records over `input` bytes of arena.
-pub(crate) fn check_edits(
-    edits: &abi::Edits,
-    records: usize,
-    input: usize,
-    reasons: usize,
-) -> Result<(), String> {
-    let arenas = Arenas { input, own: edits.arena.len() };
-    check_fields(&edits.fields, records, arenas)?;
-    check_table("changes", &edits.changes, 4, records)?;
-    for row in edits.changes.chunks_exact(4) {
+/// Each change's column and value; returns how many bytes the new spans name.
+fn check_changes(changes: &[u32], records: usize, arenas: Arenas) -> Result<u64, String> {
+    check_table("changes", changes, 4, records)?;
+    let mut bytes = 0;
+    for row in changes.chunks_exact(4) {
         match row[1] as usize {
             column::TIME => {}
             column::META if row[2] <= 7 => {}
@@ -224,16 +244,88 @@ pub(crate) fn check_edits(
             | column::APP_NAME
             | column::PROC_ID
             | column::MSG_ID
-            | column::APP => arenas.check("changes", row[2], row[3])?,
+            | column::APP => {
+                arenas.check("changes", row[2], row[3])?;
+                check_length("changes", row[3])?;
+                bytes += u64::from(row[3]);
+            }
             other => return Err(format!("changes set column {other}, which guests may not")),
         }
     }
-    check_table("created", &edits.created, 3, records)?;
-    if edits.created.len() > CREATED_MAX * 3 {
-        return Err(format!("{} records created; at most {CREATED_MAX}", edits.created.len() / 3));
+    Ok(bytes)
+}
+
+/// The bodies of created records; returns how many bytes they name.
+fn check_created(
+    batch: &Batch,
+    selection: &Selection,
+    edits: &abi::Edits,
+    arenas: Arenas,
+) -> Result<u64, String> {
+    let created = &edits.created;
+    check_table("created", created, 3, selection.count(batch.len()))?;
+    if created.len() > CREATED_MAX * 3 {
+        return Err(format!("{} records created; at most {CREATED_MAX}", created.len() / 3));
     }
-    for row in edits.created.chunks_exact(3) {
+    let (mut bytes, mut copied, mut parent) = (0, 0, None);
+    for row in created.chunks_exact(3) {
         arenas.check("created", row[1], row[2])?;
+        check_length("created", row[2])?;
+        bytes += u64::from(row[2]);
+        // The rows are sorted by parent: its fields are counted once.
+        let fields = match parent {
+            Some((record, fields)) if record == row[0] => fields,
+            _ => fields_of(batch, selection, edits, row[0]),
+        };
+        parent = Some((row[0], fields));
+        copied += fields;
+    }
+    if copied > COPIED_FIELDS_MAX {
+        let limit = format!("at most {COPIED_FIELDS_MAX} a call");
+        return Err(format!("created records would take over {copied} fields; {limit}"));
+    }
+    Ok(bytes)
+}
+
+/// How many fields a record has with those that the answer adds.
+fn fields_of(batch: &Batch, selection: &Selection, edits: &abi::Edits, record: u32) -> usize {
+    let index = place(selection, record) as usize;
+    let rows = edits.fields.as_chunks::<FIELD_STRIDE>().0;
+    let added =
+        rows.partition_point(|row| row[0] <= record) - rows.partition_point(|row| row[0] < record);
+    batch.record(index).map_or(0, |record| record.field_rows().len()) + added
+}
+
+fn check_length(name: &str, len: u32) -> Result<(), String> {
+    if len <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("{name} has a span of {len} bytes; at most {BODY_BYTES_MAX} are allowed"))
+}
+
+/// The index in the batch of a record as the guest counts them.
+fn place(selection: &Selection, record: u32) -> u32 {
+    match selection {
+        Selection::All => record,
+        Selection::Some(list) => list[record as usize],
+    }
+}
+
+/// Looks at a parser's answer for the records of `selection`.
+pub(crate) fn check_edits(
+    edits: &abi::Edits,
+    batch: &Batch,
+    selection: &Selection,
+    reasons: usize,
+) -> Result<(), String> {
+    let records = selection.count(batch.len());
+    let arenas = Arenas { input: batch.arena().len(), own: edits.arena.len() };
+    let bytes = check_fields(&edits.fields, records, arenas)?
+        + check_changes(&edits.changes, records, arenas)?
+        + check_created(batch, selection, edits, arenas)?;
+    let bytes_max = arenas.span_bytes_max();
+    if bytes > bytes_max {
+        return Err(format!("its spans name {bytes} bytes in all; at most {bytes_max} here"));
     }
     check_table("dropped", &edits.dropped, 2, records)?;
     match edits.dropped.chunks_exact(2).find(|row| row[1] as usize >= reasons) {
@@ -253,10 +345,7 @@ pub(crate) fn apply_edits(
 ) -> Vec<u32> {
     let len = batch.len();
     let arenas = Arenas { input: batch.arena().len(), own: edits.arena.len() };
-    let at = |record: u32| match selection {
-        Selection::All => record,
-        Selection::Some(list) => list[record as usize],
-    };
+    let at = |record: u32| place(selection, record);
     batch.append(&edits.arena);
     let mut rows = edits.fields;
     for [record, _, kind, offset, len] in rows.as_chunks_mut::<FIELD_STRIDE>().0 {
@@ -391,3 +480,6 @@ pub(crate) fn apply_answer(
     }
     dropped
 }
+
+#[cfg(test)]
+mod tests;
