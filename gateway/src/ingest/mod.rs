@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use logboom_record::{Batch, SourceId};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -101,7 +102,9 @@ pub async fn listen(
         SourceUrl::SyslogUdp(_) => {
             let socket = udp::bind(address, source.receive_buffer).map_err(fail)?;
             let address = socket.local_addr().map_err(fail)?;
-            Ok(Listening { address, task: tokio::spawn(udp::serve(socket, entrance)) })
+            let handle = Handle::current();
+            let task = tokio::task::spawn_blocking(move || udp::serve(&socket, &entrance, &handle));
+            Ok(Listening { address, task })
         }
     }
 }
