@@ -45,7 +45,8 @@ guests: setup ## Build the guests as components into target/guests
 	cd guests && $(CARGO) build --release --locked --target wasm32-wasip2 --target-dir ../target/guests
 
 docs: setup ## Build the API documentation
-	$(CARGO) doc --locked --workspace --no-deps --open || true
+	$(CARGO) doc --locked --workspace --no-deps
+	@echo "target/doc/logboom_gateway/index.html"
 
 clean: ## Remove what was built
 	$(CARGO) clean
