@@ -72,6 +72,8 @@ pub(super) fn serve(socket: &UdpSocket, entrance: &Entrance, handle: &Handle) {
         }
         let is_over = handle.block_on(async {
             tokio::select! {
+                // The datagrams are entered into the book before anything is given up.
+                biased;
                 () = receiver.hand_on(entrance) => false,
                 () = stopping(&mut give_up) => true,
             }
