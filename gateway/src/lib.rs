@@ -7,17 +7,21 @@
 //! | [`pipeline`] | batches through guests |
 //! | [`route`] | which destinations a record goes to |
 //! | [`outbound`] | queues, lanes, connections, connectors |
-//! | [`control`] | health, metrics, the ledger over HTTP |
+//! | [`net`] | connections with a policy, names, TLS |
+//! | [`park`] | records that nobody could do with |
+//! | [`control`] | health, metrics, the ledger, parked records over HTTP |
 //! | [`telemetry`] | the ledger and the metrics page |
 //! | [`load`] | `logboom send` and `logboom receive` |
 //!
-//! Rooms import `config` and `telemetry`, never each other.
+//! `config`, `telemetry`, `net` and `park` are the floor; other rooms import these, never each other.
 
 pub mod config;
 pub mod control;
 pub mod ingest;
 pub mod load;
+pub mod net;
 pub mod outbound;
+pub mod park;
 pub mod pipeline;
 pub mod route;
 pub mod run;

@@ -1,8 +1,10 @@
 //! The `logboom` command.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use logboom_gateway::config::Problems;
@@ -10,7 +12,7 @@ use logboom_gateway::load::{ReceiveOptions, SendOptions};
 use logboom_gateway::run::{self, Gateway};
 use logboom_gateway::trial::{self, TestOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -139,14 +141,10 @@ fn run_gateway(path: Option<&Path>) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         // Before anything else, so that an early signal is not missed.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let gateway = run::start(&config, run::install_metrics()?).await?;
+        let signals = Signals::listen()?;
+        let gateway = run::start(config, run::install_metrics()?).await?;
         announce(&gateway, path.is_none())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        attend(&gateway, path, signals).await;
         tracing::info!("shutting down");
         let ledger = std::sync::Arc::clone(&gateway.ledger);
         gateway.shutdown().await;
@@ -156,6 +154,88 @@ fn run_gateway(path: Option<&Path>) -> Ended {
     // What hangs in the system, such as a name look-up, must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
+}
+
+/// The signals that an operator sends.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// How often the configuration file and certificates are looked at. Polling sees what notifications
+/// miss: network file systems, and the links that Kubernetes swaps.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often parked records are looked at for their age.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Minds the gateway until it is to end: reloads its configuration when the file changes or SIGHUP
+/// comes, and certificates when their files change.
+async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    let mut seen = path.and_then(Seen::of);
+    loop {
+        // All of them are cancel safe.
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = expire.tick() => gateway.expire_parked(),
+            _ = look.tick() => {
+                gateway.refresh_certificates();
+                let now = path.and_then(Seen::of);
+                // A file that is gone for a moment is being replaced.
+                if now.is_some() && now != seen {
+                    seen = now;
+                    reload(gateway, path, "the file has changed").await;
+                }
+            }
+            _ = signals.hangup.recv() => {
+                gateway.refresh_certificates();
+                seen = path.and_then(Seen::of);
+                reload(gateway, path, "SIGHUP").await;
+            }
+        }
+    }
+}
+
+/// What a file was when it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    modified: (i64, i64),
+    bytes: u64,
+    inode: u64,
+}
+
+impl Seen {
+    fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        let modified = (found.mtime(), found.mtime_nsec());
+        Some(Self { modified, bytes: found.len(), inode: found.ino() })
+    }
+}
+
+async fn reload(gateway: &Gateway, path: Option<&Path>, why: &'static str) {
+    let reloaded = match run::read_config(path) {
+        Ok(config) => gateway.reload(config).await,
+        Err(problems) => Err(problems.into()),
+    };
+    match reloaded {
+        Ok(()) => tracing::info!(why, "configuration in force"),
+        Err(error) => {
+            tracing::error!(why, "the changed configuration is refused, the one before stays:\n{error}");
+        }
+    }
 }
 
 /// Sessions and connections need descriptors: takes as many as the system allows.

@@ -13,7 +13,7 @@ use clap::Args;
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::encode;
 use logboom_host::{Engine, EngineLimits, Fault, Guest, Report, Role, Sample, Settings, Verdicts};
-use logboom_record::{Batch, FieldNames, Head, SourceId, Span, UnixNanos, app_hash};
+use logboom_record::{Batch, FieldNames, Head, Span, UnixNanos, app_hash};
 use serde_json::json;
 
 use crate::run::standard_guest;
@@ -160,7 +160,6 @@ fn compare(expected: &str, found: &str, out: &mut dyn Write) -> anyhow::Result<b
 fn batch(lines: &[Vec<u8>], options: &TestOptions) -> Batch {
     let mut batch = Batch::new(
         Vec::new(),
-        SourceId(0),
         UnixNanos(options.received.saturating_mul(1_000_000_000)),
     );
     let decoder = Decoder::new(Format::Auto, Mode::BestEffort);

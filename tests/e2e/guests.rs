@@ -85,7 +85,7 @@ fn guilty_records_are_parked_with_their_reason_and_the_others_delivered() {
     let counted = metrics.sum("seen_total", &[("guest", "seen")]);
     assert!((counted - (COUNT - GUILTY) as f64).abs() < 0.5, "{counted} counted");
     assert!(metrics.sum("logboom_guest_faults_total", &[("guest", "hostile")]) > 0.0);
-    let parked = scratch.lines("data/parked.ndjson");
+    let parked = scratch.lines("data/parked/00000000000000000001.ndjson");
     assert_eq!(parked.len(), GUILTY);
     for (line, number) in parked.iter().zip((50..COUNT).step_by(100)) {
         let line: serde_json::Value = serde_json::from_slice(line).expect("a JSON line");

@@ -80,7 +80,7 @@ fn a_full_disk_delivers_nothing_and_counts_it() {
     let gateway = gateway(&scratch, "file:///dev/full", "block");
     let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
     stream.write_all(&frames(3)).expect("sent");
-    wait_until("a failed write", || gateway.ledger().destination("/dev/full", "failures") > 0);
+    wait_until("a failed write", || gateway.ledger().failures("/dev/full") > 0);
     let ledger = gateway.shutdown();
     ledger.assert_balanced();
     assert_eq!(ledger.destination("/dev/full", "delivered"), 0);

@@ -56,6 +56,14 @@ impl Ledger {
             .collect()
     }
 
+    /// Attempts of a destination that failed.
+    #[must_use]
+    pub fn failures(&self, part: &str) -> u64 {
+        let found = entries(&self.value["destinations"]).filter(|(url, _)| url.contains(part));
+        let attempts = found.flat_map(|(_, books)| entries(&books["attempts"]));
+        attempts.filter(|(outcome, _)| *outcome != "ok").filter_map(|(_, n)| n.as_u64()).sum()
+    }
+
     /// True when nothing is on its way any more.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
@@ -77,13 +85,14 @@ impl Ledger {
                 .sum()
         };
         for (name, books) in entries(&self.value["sources"]) {
-            let came = sum(books, &["received", "created"]);
+            let came = sum(books, &["received", "created", "replayed"]);
             let went = sum(books, &["routed", "dropped", "parked", "in_pipeline"]);
             assert_eq!(came, went, "source {name} does not balance: {self:?}");
         }
         for (url, books) in entries(&self.value["destinations"]) {
             let went = sum(books, &["delivered", "dropped", "parked", "in_flight"]);
-            assert_eq!(sum(books, &["accepted"]), went, "{url} does not balance: {self:?}");
+            let came = sum(books, &["accepted", "recovered", "replayed"]);
+            assert_eq!(came, went, "{url} does not balance: {self:?}");
         }
         assert_eq!(self.value["balanced"], Value::Bool(true), "{self:?}");
     }

@@ -11,7 +11,7 @@ use divan::{AllocProfiler, Bencher, black_box};
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::encode::{WireFormat, WireFraming, framed, json};
 use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
-use logboom_record::{Batch, SourceId, Span, UnixNanos};
+use logboom_record::{Batch, Span, UnixNanos};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -46,7 +46,7 @@ fn batch(name: &str) -> (Batch, Vec<Span>) {
     let decoder = Decoder::new(Format::Auto, Mode::BestEffort);
     let heads: Vec<_> =
         spans.iter().filter_map(|span| decoder.decode(&arena, *span, RECEIVED).ok()).collect();
-    let mut batch = Batch::new(arena, SourceId(0), RECEIVED);
+    let mut batch = Batch::new(arena, RECEIVED);
     heads.iter().for_each(|head| batch.push(head));
     (batch, spans)
 }

@@ -10,7 +10,7 @@ use divan::{Bencher, black_box};
 use logboom_guest::testkit::{Input, Inputs, Trial};
 use logboom_guest_artifacts as artifacts;
 use logboom_host::{Engine, EngineLimits, Guest, Settings, Verdicts};
-use logboom_record::{Batch, Head, SourceId, UnixNanos, app_hash};
+use logboom_record::{Batch, Head, UnixNanos, app_hash};
 
 const SIZES: [usize; 4] = [1, 16, 256, 1024];
 
@@ -39,7 +39,7 @@ fn body(i: usize) -> String {
 
 /// Records as the decoder makes them of 211-byte RFC 5424 messages.
 fn batch(n: usize, body: impl Fn(usize) -> String) -> Batch {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(1_700_000_000_000_000_000));
+    let mut batch = Batch::new(Vec::new(), UnixNanos(1_700_000_000_000_000_000));
     let decoder = logboom_codec::decode::Decoder::default();
     for i in 0..n {
         let line = format!(

@@ -197,10 +197,10 @@ fn body_range(batch: &Batch) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logboom_record::{Head, SourceId, Span, UnixNanos};
+    use logboom_record::{Head, Span, UnixNanos};
 
     fn batch(records: &[(&str, &str, u8)]) -> Batch {
-        let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(0));
+        let mut batch = Batch::new(Vec::new(), UnixNanos(0));
         for (app, body, severity) in records {
             let app = batch.append(app.as_bytes());
             let body = batch.append(body.as_bytes());

@@ -14,7 +14,7 @@ use logboom_host::{
     Verdicts,
 };
 use logboom_record::{
-    Batch, FieldNames, FieldValue, Head, Selection, SourceId, UnixNanos, app_hash,
+    Batch, FieldNames, FieldValue, Head, Selection, UnixNanos, app_hash,
 };
 
 fn engine() -> Engine {
@@ -38,7 +38,7 @@ fn batch(bodies: impl IntoIterator<Item = impl AsRef<str>>) -> Batch {
 }
 
 fn batch_of(app: &str, bodies: impl IntoIterator<Item = impl AsRef<str>>) -> Batch {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(1_000));
+    let mut batch = Batch::new(Vec::new(), UnixNanos(1_000));
     let app_hash = app_hash(app.as_bytes());
     for body in bodies {
         let raw = batch.append(body.as_ref().as_bytes());

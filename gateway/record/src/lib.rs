@@ -23,11 +23,13 @@
 
 mod batch;
 mod names;
+mod receipt;
 mod row;
 mod time;
 
-pub use batch::{Batch, FIELD_STRIDE, Field, FieldValue, Record, Selection};
+pub use batch::{Batch, FIELD_STRIDE, Field, FieldValue, ImageError, Record, Selection};
 pub use names::{Facility, FieldId, FieldNames, Severity};
+pub use receipt::{Receipt, Resolution};
 pub use row::{Head, STRIDE, Span, column, flags};
 pub use time::UnixNanos;
 
@@ -35,10 +37,6 @@ pub use time::UnixNanos;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// A source closes a batch at this many records.
 pub const BATCH_RECORDS_MAX: usize = 4096;
-
-/// The index of a configured source, in the order of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceId(pub u16);
 
 /// A 32-bit hash of a tenant key (`app-space`), the first step of each routing look-up.
 ///

@@ -44,6 +44,49 @@ pub(super) const SHUTDOWN: Bounds<Duration> = Bounds {
     most: Duration::from_secs(600),
 };
 
+/// A healthy receiver answers within a second; one that takes ten times as long is as good as down.
+/// Ours.
+pub(super) const ATTEMPT: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(10),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(600),
+};
+
+/// The folder of the spool, in that of the data.
+pub(super) const SPOOL: &str = "spool";
+
+/// Half an hour at 20,000 records a second of 300 bytes. Less than 64 MiB would not hold what the
+/// queues of two destinations push over at once.
+pub(super) const SPOOL_MAX: Bounds<usize> =
+    Bounds { default: 10 * GIB, least: 64 * MIB, most: 65_536 * GIB };
+
+/// A tenth of the spool, so that one dead destination does not cost the others theirs. A batch is 1
+/// MiB.
+pub(super) const SPOOL_SHARE: Bounds<usize> =
+    Bounds { default: GIB, least: MIB, most: SPOOL_MAX.most };
+
+/// A file that is given up as a whole: small against a share, large against the cost of a new file.
+/// A batch is 1 MiB.
+pub(super) const SPOOL_SEGMENT: Bounds<usize> = Bounds { default: 64 * MIB, least: MIB, most: GIB };
+
+/// With fewer, giving one up would cost most of what is kept.
+pub(super) const SPOOL_SEGMENTS_LEAST: usize = 4;
+
+/// As much as one destination may have in the spool. Less than 16 MiB would not hold the records of
+/// one batch in the form in which they are parked.
+pub(super) const PARKED_MAX: Bounds<usize> =
+    Bounds { default: GIB, least: 16 * MIB, most: 1024 * GIB };
+
+/// A month: what nobody has asked for by then, nobody will. Ours.
+pub(super) const PARKED_AGE: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(30 * 24 * 3600),
+    least: Duration::from_secs(3600),
+    most: Duration::from_secs(3650 * 24 * 3600),
+};
+
+/// The window of librelp's sender: less would make it wait, more it does not use.
+pub(super) const WINDOW: Bounds<usize> = Bounds { default: 128, least: 1, most: 10_000 };
+
 /// A session costs some KiB while it is idle, so 10,000 stay below the default memory. Ours.
 pub(super) const MAX_SESSIONS: Bounds<usize> =
     Bounds { default: 10_000, least: 1, most: 1_000_000 };
@@ -90,6 +133,11 @@ pub(super) const NAMES_MAX: Bounds<usize> = Bounds { default: 1024, least: 1, mo
 const _: () = assert!(QUEUE.default <= MEMORY.default && QUEUE.least <= MEMORY.least);
 // A record fits in a queue and in a guest.
 const _: () = assert!(RECORD.most <= QUEUE.least && RECORD.most <= GUEST_MEMORY.least);
+// The smallest spool has room for its segments, and a destination's share for one of the smallest.
+const _: () = assert!(SPOOL_SEGMENT.least * SPOOL_SEGMENTS_LEAST <= SPOOL_MAX.least);
+const _: () = assert!(SPOOL_SEGMENT.default * SPOOL_SEGMENTS_LEAST <= SPOOL_MAX.default);
+const _: () = assert!(SPOOL_SHARE.default <= SPOOL_MAX.default);
+const _: () = assert!(SPOOL_SHARE.least <= SPOOL_MAX.least);
 // A session that has begun a frame is closed for the frame, not for being idle.
 const _: () = assert!(FRAME_TIMEOUT.default.as_millis() < IDLE.default.as_millis());
 // A shutdown can outlast a guest's batch.

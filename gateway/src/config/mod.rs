@@ -13,9 +13,11 @@
 
 mod check;
 mod defaults;
+mod delivery;
 mod destination;
 mod guest;
 mod json;
+mod network;
 mod raw;
 mod report;
 mod secret;
@@ -32,10 +34,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use delivery::{Durability, Parked, Spool, TlsFiles, WhenFull};
 pub use destination::{
-    DestinationKind, DestinationUrl, LineFormat, WhenFull, WireFormat, WireFraming,
+    Credentials, DestinationKind, DestinationUrl, HttpDestination, HttpFormat, HttpVersion,
+    LineFormat, WireFormat, WireFraming,
 };
 pub use guest::{Component, Guest, OnFault, STANDARD_GUESTS};
+pub use network::{Cidr, CidrError, Guard, Network};
 pub use report::{Problem, ProblemKind, Problems};
 pub use secret::{Secret, SecretError};
 pub use source::{Format, Framing, Oversize, Source, SourceUrl};
@@ -54,6 +59,14 @@ pub struct Config {
     pub control: Control,
     /// `[limits]`: what the process may use.
     pub limits: Limits,
+    /// `[spool]`: records on disk that wait for their destinations.
+    pub spool: Spool,
+    /// `[spool] durability`: that of sources without a pipeline.
+    pub durability: Durability,
+    /// `[parked]`: how long refused records are kept.
+    pub parked: Parked,
+    /// `[network]`: which addresses destinations may have.
+    pub network: Network,
     /// `data`: the folder for what outlives the process, relative to the working directory.
     pub data: PathBuf,
     /// `[[source]]` in the order of the file; names and addresses differ.
@@ -90,6 +103,8 @@ pub struct Limits {
     pub queue: usize,
     /// How long a shutdown may take before what is left is given up.
     pub shutdown: Duration,
+    /// How long one attempt of a request to a destination may take.
+    pub attempt: Duration,
 }
 
 /// Guests between sources and routing. Everything is an index into the lists of [`Config`].
@@ -101,21 +116,29 @@ pub struct Pipeline {
     pub guests: Vec<usize>,
     /// Which routes take every record, besides what routers decide; none twice.
     pub routes: Vec<usize>,
+    /// When its sources may be told that a record has been taken in.
+    pub durability: Durability,
 }
 
-/// The operator's named standing order.
+/// The operator's named standing order. Orders that share a destination, routes and drains, have
+/// the same in all fields that are about the destination: what one of them says holds for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// How pipelines and routers call it.
     pub name: String,
     /// Where the records go.
     pub destination: DestinationUrl,
-    /// What happens when the destination's queue is full; `None` leaves it to the gateway.
-    /// Orders that share a destination never contradict each other here.
+    /// What happens when the destination's queue is full; `None` leaves it to the gateway: the spool
+    /// where there is one, else shedding.
     pub when_full: Option<WhenFull>,
+    /// Connections to the destination at a time, 1 to 1024, in the place of
+    /// [`Limits::max_connections`].
+    pub max_connections: Option<u16>,
+    /// Files and name for TLS.
+    pub tls: TlsFiles,
 }
 
-/// An app's standing order: send my records to this URL.
+/// An app's standing order: send my records to this URL. Shares its destination as [`Route`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// The tenant key (`app-space`), or `*` for every app.
@@ -124,6 +147,10 @@ pub struct Drain {
     pub destination: DestinationUrl,
     /// As in [`Route::when_full`].
     pub when_full: Option<WhenFull>,
+    /// As in [`Route::max_connections`].
+    pub max_connections: Option<u16>,
+    /// As in [`Route::tls`].
+    pub tls: TlsFiles,
 }
 
 impl Config {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::network::CidrError;
 use super::secret::SecretError;
 use super::template::TemplateError;
 use super::unit::{DURATION_ALLOWED, SIZE_ALLOWED};
@@ -192,6 +193,47 @@ pub enum ProblemKind {
         /// Why; printed within this message, so it is no source.
         error: UrlError,
     },
+    /// A bad network.
+    #[error("{key}: {error}")]
+    Network {
+        /// The key.
+        key: &'static str,
+        /// Why; printed within this message, so it is no source.
+        error: CidrError,
+    },
+    /// A name for TLS that no certificate can have.
+    #[error("server_name = {value} is no host; allowed: a host name or an IP address")]
+    ServerName {
+        /// As written, shortened and quoted.
+        value: String,
+    },
+    /// The content of a file where its path belongs. Never shows it.
+    #[error("{key} holds PEM text; allowed: the path of a file with it")]
+    Pem {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key that is nothing without another.
+    #[error("{key:?} is there without {other:?}; allowed: both or neither")]
+    Alone {
+        /// The key.
+        key: &'static str,
+        /// What must stand beside it.
+        other: &'static str,
+    },
+    /// Something that the spool is needed for, which is turned off.
+    #[error(
+        "{what} needs the spool, which is turned off on line {line}; allowed: {allowed}, or \
+         enabled = true"
+    )]
+    NeedsSpool {
+        /// What is written here.
+        what: &'static str,
+        /// Where the spool is turned off.
+        line: usize,
+        /// What goes without it.
+        allowed: &'static str,
+    },
     /// A bad `app` of a source.
     #[error("app {0}")]
     Template(TemplateError),
@@ -227,12 +269,14 @@ pub enum ProblemKind {
         second: &'static str,
     },
     /// A key that would do nothing.
-    #[error("{key:?} does nothing on a {scheme} source: {reason}; allowed: leave it out")]
+    #[error("{key:?} does nothing on a {scheme} {side}: {reason}; allowed: leave it out")]
     Pointless {
         /// The key.
         key: &'static str,
-        /// The source's scheme.
+        /// The scheme of its URL.
         scheme: &'static str,
+        /// `source` or `destination`.
+        side: &'static str,
         /// Why.
         reason: &'static str,
     },

@@ -4,20 +4,20 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::destination::SYSLOG_PORT;
+use super::destination::{RELP_PORT, SYSLOG_PORT};
 use super::template::AppTemplate;
 use super::url::{Host, Parts, Schemes, UrlError};
 
 /// The schemes of sources.
 const SCHEMES: Schemes = Schemes {
-    supported: &["syslog+tcp", "syslog+udp"],
+    supported: &["relp", "syslog+tcp", "syslog+udp"],
+    aliases: &[],
     planned: &[
         "grpc",
         "grpcs",
         "http",
         "https",
         "quic",
-        "relp",
         "relps",
         "syslog+tls",
         "syslog+unix",
@@ -34,7 +34,7 @@ pub struct Source {
     pub url: SourceUrl,
     /// How a record's tenant key is made.
     pub app: AppTemplate,
-    /// How records are told apart on a stream; of no use for UDP.
+    /// How records are told apart on a stream; of use for TCP alone.
     pub framing: Framing,
     /// Which syslog a record is written in.
     pub format: Format,
@@ -48,8 +48,11 @@ pub struct Source {
     pub idle: Duration,
     /// A frame that has begun must end within this; of no use for UDP.
     pub frame_timeout: Duration,
-    /// Bytes asked of the kernel for datagrams that wait (`SO_RCVBUF`); of no use for TCP.
+    /// Bytes asked of the kernel for datagrams that wait (`SO_RCVBUF`); of use for UDP
+    /// alone.
     pub receive_buffer: usize,
+    /// Records taken from a session and not yet answered; of use for RELP alone.
+    pub window: usize,
 }
 
 /// What a source listens on. Port 0 asks for any free port.
@@ -59,6 +62,8 @@ pub enum SourceUrl {
     SyslogUdp(SocketAddr),
     /// `syslog+tcp://IP:port`.
     SyslogTcp(SocketAddr),
+    /// `relp://IP:port`.
+    Relp(SocketAddr),
 }
 
 /// How records are told apart on a stream.
@@ -109,10 +114,11 @@ impl SourceUrl {
             Host::Name(name) if name == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Host::Name(name) => return Err(UrlError::HostToListen(super::report::quote(&name))),
         };
-        let address = SocketAddr::new(ip, port.unwrap_or(SYSLOG_PORT));
+        let at = |default| SocketAddr::new(ip, port.unwrap_or(default));
         Ok(match parts.scheme {
-            "syslog+udp" => Self::SyslogUdp(address),
-            _ => Self::SyslogTcp(address),
+            "relp" => Self::Relp(at(RELP_PORT)),
+            "syslog+udp" => Self::SyslogUdp(at(SYSLOG_PORT)),
+            _ => Self::SyslogTcp(at(SYSLOG_PORT)),
         })
     }
 
@@ -120,8 +126,14 @@ impl SourceUrl {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         match self {
-            Self::SyslogUdp(address) | Self::SyslogTcp(address) => *address,
+            Self::SyslogUdp(address) | Self::SyslogTcp(address) | Self::Relp(address) => *address,
         }
+    }
+
+    /// Whether it takes TCP connections.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        !matches!(self, Self::SyslogUdp(_))
     }
 
     /// The scheme, without a colon.
@@ -130,6 +142,7 @@ impl SourceUrl {
         match self {
             Self::SyslogUdp(_) => "syslog+udp",
             Self::SyslogTcp(_) => "syslog+tcp",
+            Self::Relp(_) => "relp",
         }
     }
 }
@@ -150,6 +163,7 @@ mod tests {
             ("syslog+udp://127.0.0.1:5514", "syslog+udp://127.0.0.1:5514"),
             ("syslog+tcp://LOCALHOST:0", "syslog+tcp://127.0.0.1:0"),
             ("syslog+tcp://0.0.0.0", "syslog+tcp://0.0.0.0:514"),
+            ("relp://[::1]", "relp://[::1]:2514"),
             ("Syslog+TCP://[::]:6514/", "syslog+tcp://[::]:6514"),
         ] {
             assert_eq!(SourceUrl::parse(url).unwrap().to_string(), expected, "{url}");

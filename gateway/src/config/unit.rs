@@ -17,7 +17,8 @@ const SIZES: [(&str, usize); 7] = [
 ];
 
 /// The units of a duration, largest first, in milliseconds.
-const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+const DURATIONS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// What a size may look like, for messages.
 pub(super) const SIZE_ALLOWED: &str =
@@ -25,7 +26,7 @@ pub(super) const SIZE_ALLOWED: &str =
 
 /// What a duration may look like, for messages.
 pub(super) const DURATION_ALLOWED: &str =
-    "a whole number and one of ms, s, min, h, as in \"250ms\"";
+    "a whole number and one of ms, s, min, h, d, as in \"250ms\"";
 
 /// Reads a size in bytes.
 pub(super) fn size(text: &str) -> Option<usize> {
@@ -106,12 +107,15 @@ mod tests {
             ("30s", Some(30_000)),
             ("10min", Some(600_000)),
             ("2 h", Some(7_200_000)),
+            ("30d", Some(2_592_000_000)),
+            ("1day", None),
             ("10m", None),
             ("10", None),
             ("1h30min", None),
             ("1e3s", None),
             ("99999999999999999999s", None),
             ("18446744073709551615h", None),
+            ("213503982335d", None),
         ] {
             assert_eq!(duration(text), expected.map(Duration::from_millis), "{text}");
         }
@@ -122,11 +126,13 @@ mod tests {
         for bytes in [0, 1, 480, 1000, 1024, 65_536, 1_500_000, 256 << 20, 1 << 40] {
             assert_eq!(size(&write_size(bytes)), Some(bytes));
         }
-        for millis in [0, 1, 250, 1000, 90_000, 600_000, 86_400_000] {
+        for millis in [0, 1, 250, 1000, 90_000, 600_000, 86_400_000, 2_592_000_000] {
             let duration_ = Duration::from_millis(millis);
             assert_eq!(duration(&write_duration(duration_)), Some(duration_));
         }
         assert_eq!(write_size(256 << 20), "256MiB");
         assert_eq!(write_duration(Duration::from_secs(600)), "10min");
+        assert_eq!(write_duration(Duration::from_secs(36 * 3600)), "36h");
+        assert_eq!(write_duration(Duration::from_secs(24 * 3600)), "1d");
     }
 }

@@ -1,7 +1,8 @@
 //! URLs of sources and destinations, taken apart without guessing.
 //!
-//! *Source*: RFC 3986 section 3. Narrower: no userinfo, no fragment, hosts are IP addresses or
-//! ASCII host names (RFC 1123 section 2.1, and `_`, which is in use).
+//! *Source*: RFC 3986 section 3. Narrower: userinfo only where a scheme has a use for it, no
+//! fragment, hosts are IP addresses or ASCII host names (RFC 1123 section 2.1, and `_`, which is in
+//! use).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -59,9 +60,18 @@ pub enum UrlError {
         /// 0 for sources, where it asks for any free port; 1 for destinations.
         least: u16,
     },
-    /// `user:password@`.
+    /// `user:password@` where it does nothing.
     #[error("has credentials before the host, which {0} has no use for; allowed: {0}://host:port")]
     Credentials(&'static str),
+    /// A userinfo that is none, or one in which a character cuts the URL in two. Shows nothing.
+    #[error(
+        "has credentials that cannot be read; allowed: user:password@ before the host, no : in \
+         the user, and %XX for any of / ? # @ and %"
+    )]
+    BadCredentials,
+    /// A character which a request cannot have in its target.
+    #[error("has the character {0:?} in its path or query; write it as %XX")]
+    Target(char),
     /// A path where none can be.
     #[error("has a path, which {0} has no use for; allowed: {0}://host:port")]
     Path(&'static str),
@@ -106,6 +116,18 @@ pub enum UrlError {
         /// All values of the key.
         allowed: Vec<&'static str>,
     },
+    /// A number behind `?` that is none, or outside of its range.
+    #[error("query {key}={value} is out of range; allowed: {least} to {most}")]
+    QueryNumber {
+        /// The key.
+        key: &'static str,
+        /// As written, shortened and quoted.
+        value: String,
+        /// The smallest allowed.
+        least: usize,
+        /// The largest allowed.
+        most: usize,
+    },
     /// A key twice behind `?`.
     #[error("query key {0:?} is there twice; allowed: once")]
     QueryTwice(&'static str),
@@ -115,6 +137,8 @@ pub enum UrlError {
 pub(super) struct Schemes {
     /// Those that can be used.
     pub(super) supported: &'static [&'static str],
+    /// Other names of some of them, which no message offers: the name, and what it stands for.
+    pub(super) aliases: &'static [(&'static str, &'static str)],
     /// Those that will be.
     pub(super) planned: &'static [&'static str],
 }
@@ -128,7 +152,20 @@ pub(super) struct Parts<'a> {
     /// Up to `?`.
     pub(super) path: &'a str,
     query: &'a str,
+    /// Whether an `@` stands behind the authority.
+    has_late_at: bool,
 }
+
+/// What stands between `//` and the path.
+pub(super) struct Authority<'a> {
+    /// Before `@`, as it is written.
+    pub(super) userinfo: Option<&'a str>,
+    pub(super) host: Host,
+    pub(super) port: Option<u16>,
+}
+
+/// The values of a query's own keys in their order, and all pairs with other keys.
+type Pairs<'a, const N: usize> = ([Option<&'a str>; N], Vec<&'a str>);
 
 /// A host by address or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +179,7 @@ pub(super) enum Host {
 impl<'a> Parts<'a> {
     /// Takes a URL apart whose scheme is among those given.
     pub(super) fn parse(url: &'a str, schemes: &Schemes) -> Result<Self, UrlError> {
-        let supported = schemes.supported;
+        let Schemes { supported, aliases, .. } = *schemes;
         let no_scheme = || UrlError::NoScheme { url: without_credentials(url), supported };
         let (written, rest) = url.split_once(':').ok_or_else(no_scheme)?;
         let is_scheme = written.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -150,6 +187,8 @@ impl<'a> Parts<'a> {
         if !is_scheme {
             return Err(no_scheme());
         }
+        let alias = aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(written));
+        let written = alias.map_or(written, |(_, scheme)| scheme);
         let same = |known: &&&'static str| known.eq_ignore_ascii_case(written);
         if let Some(scheme) = schemes.planned.iter().find(same) {
             return Err(UrlError::PlannedScheme { scheme, supported });
@@ -166,28 +205,59 @@ impl<'a> Parts<'a> {
         }
         let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
         let Some(hierarchy) = hierarchy.strip_prefix("//") else {
-            return Ok(Self { scheme, authority: None, path: hierarchy, query });
+            let has_late_at = false;
+            return Ok(Self { scheme, authority: None, path: hierarchy, query, has_late_at });
         };
         let end = hierarchy.find('/').unwrap_or(hierarchy.len());
         let (authority, path) = hierarchy.split_at_checked(end).unwrap_or((hierarchy, ""));
-        Ok(Self { scheme, authority: Some(authority), path, query })
+        let has_late_at = path.contains('@') || query.contains('@');
+        Ok(Self { scheme, authority: Some(authority), path, query, has_late_at })
     }
 
     /// Host and port of a URL that has nothing else but a query.
     pub(super) fn endpoint(&self, port_least: u16) -> Result<(Host, Option<u16>), UrlError> {
-        let authority = self.authority.ok_or(UrlError::NoHost(self.scheme))?;
-        if authority.contains('@') {
+        let Authority { userinfo, host, port } = self.authority(port_least)?;
+        if userinfo.is_some() {
             return Err(UrlError::Credentials(self.scheme));
-        }
-        let (host, port) = split_port(authority);
-        if host.is_empty() {
-            return Err(UrlError::NoHost(self.scheme));
         }
         if !matches!(self.path, "" | "/") {
             return Err(UrlError::Path(self.scheme));
         }
+        Ok((host, port))
+    }
+
+    /// What stands before the host, the host, and the port.
+    pub(super) fn authority(&self, port_least: u16) -> Result<Authority<'a>, UrlError> {
+        let authority = self.authority.ok_or(UrlError::NoHost(self.scheme))?;
+        let (userinfo, endpoint) = match authority.rsplit_once('@') {
+            Some((userinfo, endpoint)) => (Some(userinfo), endpoint),
+            None => (None, authority),
+        };
+        let (host, port) = split_port(endpoint);
+        if host.is_empty() {
+            return Err(UrlError::NoHost(self.scheme));
+        }
         let port = port.map(|port| read_port(port, port_least)).transpose()?;
-        Ok((Host::parse(host)?, port))
+        Ok(Authority { userinfo, host: Host::parse(host)?, port })
+    }
+
+    /// An error without what may be a part of a password: one with `/` or `?` in it ends the
+    /// authority early, and what it begins with is taken for a port or for the query.
+    pub(super) fn hide(&self, error: UrlError) -> UrlError {
+        let is_doubtful = match &error {
+            UrlError::Port { .. } | UrlError::Host(_) | UrlError::QueryKey { .. } => {
+                self.has_late_at
+            }
+            UrlError::QueryValue { value, .. } | UrlError::QueryNumber { value, .. } => {
+                value.contains('@')
+            }
+            _ => false,
+        };
+        match self.scheme {
+            _ if !is_doubtful => error,
+            "http" | "https" => UrlError::BadCredentials,
+            scheme => UrlError::Credentials(scheme),
+        }
     }
 
     /// The values of the query by key, in the order of `keys`; nothing else may be in it.
@@ -195,20 +265,35 @@ impl<'a> Parts<'a> {
         &self,
         keys: &'static [&'static str; N],
     ) -> Result<[Option<&'a str>; N], UrlError> {
-        let mut values = [None; N];
-        for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
+        let (values, others) = self.pairs(keys)?;
+        let Some(pair) = others.into_iter().find(|pair| !pair.is_empty()) else {
+            return Ok(values);
+        };
+        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+        let nearest = nearest(key, keys.iter().copied());
+        let (key, scheme) = (quote(key), self.scheme);
+        Err(UrlError::QueryKey { key, scheme, nearest, allowed: keys })
+    }
+
+    /// The values of these keys of the query, and all that is in it besides.
+    pub(super) fn pairs<const N: usize>(
+        &self,
+        keys: &'static [&'static str; N],
+    ) -> Result<Pairs<'a, N>, UrlError> {
+        let (mut values, mut others) = ([None; N], Vec::new());
+        for pair in self.query.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let known = keys.iter().zip(&mut values).find(|(known, _)| **known == key);
-            let Some((known, place)) = known else {
-                let nearest = nearest(key, keys.iter().copied());
-                let (key, scheme) = (quote(key), self.scheme);
-                return Err(UrlError::QueryKey { key, scheme, nearest, allowed: keys });
-            };
-            if place.replace(value).is_some() {
-                return Err(UrlError::QueryTwice(known));
+            match known {
+                None => others.push(pair),
+                Some((known, place)) => {
+                    if place.replace(value).is_some() {
+                        return Err(UrlError::QueryTwice(known));
+                    }
+                }
             }
         }
-        Ok(values)
+        Ok((values, others))
     }
 }
 
@@ -274,6 +359,27 @@ pub(super) fn query_choice<T: Copy>(
     let allowed: Vec<&'static str> = choices.iter().map(|(name, _)| *name).collect();
     let nearest = nearest(written, allowed.iter().copied());
     Err(UrlError::QueryValue { key, value: quote(written), nearest, allowed })
+}
+
+/// A host as a certificate has it: an IP address, without brackets, or a name in lower case.
+pub(super) fn host_name(text: &str) -> Option<String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Some(address.to_string()),
+        Err(_) => Host::parse(text).ok().map(|host| host.to_text()),
+    }
+}
+
+/// A query's number in its range, both ends allowed.
+pub(super) fn query_number(
+    key: &'static str,
+    written: Option<&str>,
+    default: usize,
+    (least, most): (usize, usize),
+) -> Result<usize, UrlError> {
+    let Some(written) = written else { return Ok(default) };
+    let is_number = written.bytes().all(|byte| byte.is_ascii_digit());
+    let number = written.parse().ok().filter(|number| (least..=most).contains(number) && is_number);
+    number.ok_or_else(|| UrlError::QueryNumber { key, value: quote(written), least, most })
 }
 
 /// The path with its escapes undone.

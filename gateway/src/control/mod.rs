@@ -1,11 +1,16 @@
 //! Control: the HTTP listener for operators: health, metrics, the ledger.
 //!
 //! * **What enters**: HTTP/1.1 requests.
-//! * **What leaves**: `/healthz`, `/readyz`, `/metrics`, `/v1/ledger`, `/v1/guests`.
+//! * **What leaves**: `/healthz`, `/readyz`, `/metrics`, and under `/v1` the ledger, guests,
+//!   destinations, and parked records, which can be replayed.
 //! * **Limits**: those of the HTTP library; answers are made from counters, never from records.
 //! * **When it fails**: a request gets an error status; records flow on.
-//! * **May import**: `telemetry`, `config`.
+//! * **May import**: `telemetry`, `config`, `park`.
 
+mod parked;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,14 +19,16 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use logboom_spool::{State as SpoolState, Stats};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Secret;
+use crate::park::{Filter, Letter, ParkError};
 use crate::telemetry::exposition::Exposition;
 
 /// The type of the Prometheus text format.
@@ -30,14 +37,68 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How often histograms are summed up.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// A boxed future: what operating takes may take its time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The gateway as an operator sees it.
+pub trait Operate: Send + Sync + 'static {
+    /// Bytes of batches in flight.
+    fn arena_bytes(&self) -> usize;
+    /// Whether it can do its work.
+    fn health(&self) -> Health;
+    /// State and figures of the spool, where there is one.
+    fn spool(&self) -> Option<(SpoolState, Stats)>;
+    /// Where each destination stands.
+    fn destinations(&self) -> Answer<'_, Vec<Standpoint>>;
+    /// Parked records.
+    fn letters(&self, filter: Filter) -> Answer<'_, Result<Vec<Letter>, ParkError>>;
+    /// Takes parked records out.
+    fn forget(&self, ids: Vec<u64>) -> Answer<'_, Result<(), ParkError>>;
+    /// Sends parked records on their way again, and takes those out that are.
+    fn replay(&self, letters: Vec<Letter>) -> Answer<'_, Result<Replayed, ParkError>>;
+}
+
+/// Whether the gateway can do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Good,
+    /// It cannot, for this reason.
+    Bad(String),
+}
+
+/// Where a destination stands, beside its book.
+#[derive(Clone, Debug)]
+pub struct Standpoint {
+    /// Its canonical URL.
+    pub destination: String,
+    /// `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// Whether its breaker is not closed.
+    pub is_open: bool,
+    /// Its cap of connections.
+    pub connections_max: usize,
+    /// How long the oldest record in its queue has waited.
+    pub oldest: Duration,
+}
+
+/// What became of letters that were to be replayed.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    /// How many are on their way.
+    pub replayed: usize,
+    /// Those that stay, because what they would go to is not configured.
+    pub left: Vec<u64>,
+}
+
 /// What the listener answers from.
 pub struct Control {
     /// The metrics page.
-    pub exposition: Exposition,
+    pub exposition: Arc<Exposition>,
     /// The recorder of the process.
     pub handle: PrometheusHandle,
-    /// Bytes of batches in flight.
-    pub arena_bytes: Box<dyn Fn() -> usize + Send + Sync>,
+    /// The gateway.
+    pub gateway: Arc<dyn Operate>,
     /// Whether sources listen and shutdown has not begun.
     pub is_ready: Arc<AtomicBool>,
     /// What a caller of `/v1` must show.
@@ -57,9 +118,13 @@ pub async fn serve(listener: TcpListener, control: Control, mut shutdown: watch:
     let guarded = Router::new()
         .route("/v1/ledger", get(ledger))
         .route("/v1/guests", get(guests))
+        .route("/v1/destinations", get(destinations))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{id}", get(parked::show).delete(parked::forget))
+        .route("/v1/parked/replay", post(parked::replay))
         .layer(from_fn_with_state(Arc::clone(&control), authorize));
     let router = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(guarded)
@@ -93,17 +158,50 @@ async fn authorize(State(control): State<Arc<Control>>, request: Request, next: 
     next.run(request).await
 }
 
-async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
-    if control.is_ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+async fn healthy(State(control): State<Arc<Control>>) -> (StatusCode, String) {
+    match control.gateway.health() {
+        Health::Good => (StatusCode::OK, "ok\n".into()),
+        Health::Bad(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, String) {
+    if !control.is_ready.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into());
+    }
+    match control.gateway.health() {
+        Health::Good => (StatusCode::OK, "ready\n".into()),
+        Health::Bad(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
 async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    let page = control.exposition.page(&control.handle, (control.arena_bytes)());
-    ([(header::CONTENT_TYPE, TEXT)], page)
+    let exposition = &control.exposition;
+    exposition.publish_process(control.gateway.arena_bytes());
+    if let Some((state, stats)) = control.gateway.spool() {
+        exposition.publish_spool(&state, &stats);
+    }
+    for destination in control.gateway.destinations().await {
+        let Standpoint { destination, is_open, oldest, .. } = destination;
+        exposition.publish_standpoint(&destination, is_open, oldest);
+    }
+    ([(header::CONTENT_TYPE, TEXT)], exposition.page(&control.handle))
+}
+
+async fn destinations(State(control): State<Arc<Control>>) -> Json<Value> {
+    let ledger = control.exposition.ledger.to_json();
+    let all = control.gateway.destinations().await.into_iter().map(|stands| {
+        let name = stands.destination;
+        let book = ledger.get("destinations").and_then(|books| books.get(&name)).cloned();
+        json!({
+            "destination": name,
+            "breaker": stands.breaker,
+            "max_connections": stands.connections_max,
+            "oldest_seconds": stands.oldest.as_secs_f64(),
+            "book": book,
+        })
+    });
+    Json(all.collect())
 }
 
 async fn ledger(State(control): State<Arc<Control>>) -> Json<Value> {
@@ -111,7 +209,8 @@ async fn ledger(State(control): State<Arc<Control>>) -> Json<Value> {
 }
 
 async fn guests(State(control): State<Arc<Control>>) -> Json<Value> {
-    let guests = control.exposition.guests.iter().map(|guest| {
+    let guests = control.exposition.guests.load_full();
+    let guests = guests.iter().map(|guest| {
         let manifest = guest.manifest();
         let roles: Vec<_> = guest.roles().iter().map(|role| role.keyword()).collect();
         json!({

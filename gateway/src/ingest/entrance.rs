@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
-use logboom_record::{Batch, Head, Record, STRIDE, SourceId, Span, UnixNanos, app_hash, flags};
+use logboom_record::{
+    Batch, Head, Receipt, Record, STRIDE, Span, UnixNanos, app_hash, flags,
+};
 use tokio::sync::watch;
 
 use super::{Admission, Common, Intake};
 use crate::config::{self, Source, TemplatePart};
 use crate::telemetry::ledger::{RejectReason, SourceBook};
 use crate::telemetry::throttle::Throttle;
+
+/// The entrance in force, which a reload may change.
+pub(super) type Gate = ArcSwap<Entrance>;
 
 /// A source in service.
 pub(super) struct Entrance {
@@ -20,6 +26,8 @@ pub(super) struct Entrance {
     pub(super) idle: Duration,
     pub(super) frame_timeout: Duration,
     pub(super) record_bytes_max: usize,
+    /// Records taken from a session and not yet answered.
+    pub(super) window: usize,
     pub(super) book: Arc<SourceBook>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) admission: Arc<Admission>,
@@ -27,7 +35,6 @@ pub(super) struct Entrance {
     pub(super) give_up: watch::Receiver<bool>,
     /// For lines in the log that peers cause.
     pub(super) throttle: Throttle,
-    id: SourceId,
     framing: Framing,
     oversize: Oversize,
     decoder: Decoder,
@@ -45,10 +52,10 @@ enum AppFrom {
 impl Entrance {
     pub(super) fn new(
         source: &Source,
-        id: SourceId,
         book: Arc<SourceBook>,
         intake: Arc<dyn Intake>,
         common: &Common,
+        shutdown: watch::Receiver<bool>,
     ) -> Self {
         let format = match source.format {
             config::Format::Auto => Format::Auto,
@@ -78,13 +85,13 @@ impl Entrance {
             idle: source.idle,
             frame_timeout: source.frame_timeout,
             record_bytes_max: common.record_bytes_max,
+            window: source.window,
             book,
             intake,
             admission: Arc::clone(&common.admission),
-            shutdown: common.shutdown.clone(),
+            shutdown,
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),
-            id,
             framing,
             oversize,
             decoder: Decoder::new(format, mode),
@@ -126,7 +133,7 @@ impl Entrance {
         if malformed > 0 {
             self.book.reject(RejectReason::Malformed, malformed);
         }
-        let mut batch = Batch::from_rows(arena, rows, self.id, received);
+        let mut batch = Batch::from_rows(arena, rows, received);
         self.render_apps(&mut batch);
         self.book.received.add(batch.len());
         self.book.received_bytes.add(bytes);
@@ -161,13 +168,14 @@ impl Entrance {
         }
     }
 
-    /// Waits for memory, then hands the batch on.
-    pub(super) async fn offer(&self, batch: Batch) {
+    /// Waits for memory, then hands the batch on. The receipt is let go when every record of it has
+    /// reached its end.
+    pub(super) async fn offer(&self, batch: Batch, receipt: Option<Arc<Receipt>>) {
         if batch.is_empty() {
             return;
         }
         let permit = self.admission.acquire(batch.footprint()).await;
-        self.intake.take(batch, permit).await;
+        self.intake.take(batch, permit, receipt).await;
     }
 }
 

@@ -9,21 +9,25 @@
 
 mod admission;
 mod entrance;
+mod listener;
+mod relp;
 mod tcp;
 mod udp;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use logboom_record::{Batch, SourceId};
+use logboom_record::{Batch, Receipt};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admission::{Admission, Permit};
-use entrance::Entrance;
+use entrance::{Entrance, Gate};
+use listener::Protocol;
 
 use crate::config::{Source, SourceUrl};
 use crate::telemetry::ledger::SourceBook;
@@ -31,21 +35,57 @@ use crate::telemetry::ledger::SourceBook;
 /// Where batches go. The future is ready when the session may read on: a destination that blocks
 /// makes it wait.
 pub trait Intake: Send + Sync + 'static {
-    /// Takes a batch; the permit is held for as long as its bytes are.
+    /// Takes a batch; the permit is held for as long as its bytes are, the receipt until each of its
+    /// records has reached its end.
     fn take<'a>(
         &'a self,
         batch: Batch,
         permit: Permit,
+        receipt: Option<Arc<Receipt>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
 /// A source that listens.
-#[derive(Debug)]
 pub struct Listening {
     /// The address it is bound to.
     pub address: SocketAddr,
     /// Ends when the source has shut down and its sessions are over.
     pub task: JoinHandle<()>,
+    source: Source,
+    gate: Arc<Gate>,
+    stop: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listening").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Listening {
+    /// The source as it is in force.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Puts another form of the source into force, which has the same name and URL: sessions that
+    /// are open keep the old one until they end.
+    pub fn change(&mut self, source: &Source, book: Arc<SourceBook>, common: &Common) {
+        if self.source == *source {
+            return;
+        }
+        let intake = Arc::clone(&self.gate.load().intake);
+        let shutdown = self.stop.subscribe();
+        self.gate.store(Arc::new(Entrance::new(source, book, intake, common, shutdown)));
+        self.source = source.clone();
+    }
+
+    /// Stops taking in: the source ends with what it has.
+    pub fn stop(&self) {
+        // Without a receiver the source has ended already.
+        self.stop.send(true).unwrap_or_default();
+    }
 }
 
 /// Why a source cannot listen.
@@ -67,45 +107,76 @@ pub struct Common {
     pub record_bytes_max: usize,
     /// The budget of the process.
     pub admission: Arc<Admission>,
-    /// Turns true when sources are to end with what they have.
-    pub shutdown: watch::Receiver<bool>,
-    /// Turns true when they are to end at once.
+    /// Turns true when sources are to end at once.
     pub give_up: watch::Receiver<bool>,
 }
 
-/// Binds a source and starts to serve it until shutdown.
+/// A source that is bound and does not yet take anything in.
+#[derive(Debug)]
+pub struct Bound {
+    address: SocketAddr,
+    socket: BoundSocket,
+}
+
+#[derive(Debug)]
+enum BoundSocket {
+    Stream(TcpListener, Protocol),
+    Datagram(UdpSocket),
+}
+
+/// Binds a source.
 ///
 /// # Errors
 /// [`BindError`] when the address cannot be bound.
-pub async fn listen(
-    source: &Source,
-    id: SourceId,
-    book: Arc<SourceBook>,
-    intake: Arc<dyn Intake>,
-    common: &Common,
-) -> Result<Listening, BindError> {
+pub fn bind(source: &Source) -> Result<Bound, BindError> {
     let address = source.url.address();
-    let fail = |cause: std::io::Error| BindError {
+    let bound = || match source.url {
+        SourceUrl::SyslogTcp(_) | SourceUrl::Relp(_) => {
+            let is_relp = matches!(source.url, SourceUrl::Relp(_));
+            let protocol = if is_relp { Protocol::Relp } else { Protocol::Syslog };
+            let listener = listener::bind(address)?;
+            let address = listener.local_addr()?;
+            Ok(Bound { address, socket: BoundSocket::Stream(listener, protocol) })
+        }
+        SourceUrl::SyslogUdp(_) => {
+            let socket = udp::bind(address, source.receive_buffer)?;
+            let address = socket.local_addr()?;
+            Ok(Bound { address, socket: BoundSocket::Datagram(socket) })
+        }
+    };
+    bound().map_err(|cause: std::io::Error| BindError {
         name: source.name.clone(),
         scheme: source.url.scheme(),
         address,
         hint: hint(&cause),
         cause,
-    };
-    let entrance = Arc::new(Entrance::new(source, id, book, intake, common));
-    match source.url {
-        SourceUrl::SyslogTcp(_) => {
-            let listener = tcp::bind(address).map_err(fail)?;
-            let address = listener.local_addr().map_err(fail)?;
-            Ok(Listening { address, task: tokio::spawn(tcp::serve(listener, entrance)) })
-        }
-        SourceUrl::SyslogUdp(_) => {
-            let socket = udp::bind(address, source.receive_buffer).map_err(fail)?;
-            let address = socket.local_addr().map_err(fail)?;
-            let handle = Handle::current();
-            let task = tokio::task::spawn_blocking(move || udp::serve(&socket, &entrance, &handle));
-            Ok(Listening { address, task })
-        }
+    })
+}
+
+impl Bound {
+    /// Starts to serve the source until it is stopped.
+    #[must_use]
+    pub fn serve(
+        self,
+        source: &Source,
+        book: Arc<SourceBook>,
+        intake: Arc<dyn Intake>,
+        common: &Common,
+    ) -> Listening {
+        let (stop, shutdown) = watch::channel(false);
+        let entrance = Entrance::new(source, book, intake, common, shutdown);
+        let gate = Arc::new(Gate::from_pointee(entrance));
+        let serving = Arc::clone(&gate);
+        let task = match self.socket {
+            BoundSocket::Stream(listener, protocol) => {
+                tokio::spawn(listener::serve(listener, serving, protocol))
+            }
+            BoundSocket::Datagram(socket) => {
+                let handle = Handle::current();
+                tokio::task::spawn_blocking(move || udp::serve(&socket, &serving, &handle))
+            }
+        };
+        Listening { address: self.address, task, source: source.clone(), gate, stop }
     }
 }
 

@@ -3,99 +3,24 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use logboom_codec::framing::{Frame, Framer};
 use logboom_record::BATCH_RECORDS_MAX;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::entrance::Entrance;
+use super::listener::stopping;
 use crate::telemetry::ledger::RejectReason;
 
 /// Smallest and largest read buffer in bytes; it follows what the peer sends.
 const BUFFER_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 /// A buffer filled to less than one part in this many is copied out instead of given away.
 const COPY_BELOW: usize = 4;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Most bytes a session still reads when shutdown has begun: what a kernel buffers at the most.
 const SHUTDOWN_BYTES_MAX: usize = 8 << 20;
-/// How long to wait after accepting failed for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Accepts until shutdown, then waits for the sessions.
-pub(super) async fn serve(listener: TcpListener, entrance: Arc<Entrance>) {
-    let mut sessions = JoinSet::new();
-    let mut shutdown = entrance.shutdown.clone();
-    loop {
-        // Accepting and joining are cancel safe.
-        let accepted = tokio::select! {
-            () = stopping(&mut shutdown) => break,
-            Some(ended) = sessions.join_next() => {
-                note(ended, &entrance);
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                if sessions.len() >= entrance.sessions_max {
-                    entrance.book.reject(RejectReason::Sessions, 1);
-                    if let Some(left_out) = entrance.throttle.allow() {
-                        let (source, limit) = (entrance.name.as_str(), entrance.sessions_max);
-                        tracing::warn!(source, %peer, limit, left_out, "session refused, source is full");
-                    }
-                    continue;
-                }
-                sessions.spawn(session(stream, peer, Arc::clone(&entrance)));
-            }
-            // The peer is gone already, or descriptors ran out: neither ends the listener.
-            Err(error) => {
-                let source = entrance.name.as_str();
-                tracing::warn!(source, %error, "session not accepted");
-                if !matches!(error.kind(), ErrorKind::ConnectionAborted) {
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-    let mut give_up = entrance.give_up.clone();
-    tokio::select! {
-        () = async { while let Some(ended) = sessions.join_next().await { note(ended, &entrance) } } => {}
-        () = stopping(&mut give_up) => sessions.shutdown().await,
-    }
-}
-
-/// A session that panicked took nothing along but itself; it is said, since it is a mistake of ours.
-fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        entrance.book.sessions.leave(1);
-        let source = entrance.name.as_str();
-        tracing::error!(source, %error, "a session panicked; please report it");
-    }
-}
-
-/// Ready when shutdown has begun, or whoever could begin it is gone. Cancel safe.
-pub(super) async fn stopping(shutdown: &mut watch::Receiver<bool>) {
-    drop(shutdown.wait_for(|stop| *stop).await);
-}
-
-async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
+pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
     entrance.book.sessions.enter(1);
     let mut session = Session {
         framer: entrance.framer(),
@@ -246,7 +171,7 @@ impl Session<'_> {
                 has_frames = true;
                 let arena = self.detach(consumed);
                 let batch = self.entrance.decode(arena, &self.frames);
-                self.entrance.offer(batch).await;
+                self.entrance.offer(batch, None).await;
             }
             cut?;
             if !is_full {
@@ -281,7 +206,7 @@ impl Session<'_> {
         if !self.frames.is_empty() {
             let arena = std::mem::take(&mut self.buffer);
             let batch = self.entrance.decode(arena, &self.frames);
-            self.entrance.offer(batch).await;
+            self.entrance.offer(batch, None).await;
         }
         end
     }

@@ -18,8 +18,8 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
-use super::entrance::Entrance;
-use super::tcp::stopping;
+use super::entrance::{Entrance, Gate};
+use super::listener::stopping;
 use crate::telemetry::ledger::RejectReason;
 
 /// Datagrams a system call may bring.
@@ -54,14 +54,15 @@ pub(super) fn bind(address: SocketAddr, receive_buffer: usize) -> std::io::Resul
 
 /// Receives until shutdown, then what the kernel still has. Blocks: to be run on a thread of its own
 /// within the runtime `handle`.
-pub(super) fn serve(socket: &UdpSocket, entrance: &Entrance, handle: &Handle) {
+pub(super) fn serve(socket: &UdpSocket, gate: &Gate, handle: &Handle) {
     let mut receiver = Receiver::new();
-    let mut give_up = entrance.give_up.clone();
+    let mut give_up = gate.load().give_up.clone();
     let mut last_round = Instant::now();
     let mut last_rounds = SHUTDOWN_ROUNDS_MAX;
     while last_rounds > 0 {
+        let entrance = gate.load_full();
         let is_last = *entrance.shutdown.borrow();
-        if let Err(error) = receiver.fill(socket, entrance, is_last) {
+        if let Err(error) = receiver.fill(socket, &entrance, is_last) {
             let source = entrance.name.as_str();
             tracing::warn!(source, %error, "datagrams not received");
             std::thread::park_timeout(ERROR_PAUSE);
@@ -74,7 +75,7 @@ pub(super) fn serve(socket: &UdpSocket, entrance: &Entrance, handle: &Handle) {
             tokio::select! {
                 // The datagrams are entered into the book before anything is given up.
                 biased;
-                () = receiver.hand_on(entrance) => false,
+                () = receiver.hand_on(&entrance) => false,
                 () = stopping(&mut give_up) => true,
             }
         });
@@ -194,7 +195,7 @@ impl Receiver {
             Some(permit) => {
                 let batch = entrance.decode(arena, &frames);
                 if !batch.is_empty() {
-                    entrance.intake.take(batch, permit).await;
+                    entrance.intake.take(batch, permit, None).await;
                 }
             }
             None => entrance.book.reject(RejectReason::Memory, frames.len()),

@@ -1,17 +1,24 @@
 //! A destination: the one endpoint that drains and routes share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use logboom_record::Selection;
 use tokio::task::JoinSet;
 
-use super::Parcel;
-use super::connector::Connector;
-use super::queue::{LineKey, Queue};
-use super::worker;
+use super::breaker::{Breaker, BreakerState};
+use super::connector::{Connector, Pool};
+use super::lag::Lag;
+use super::queue::{Item, LineKey, Queue};
+use super::{Common, Parcel, worker};
 use crate::config::{DestinationKind, WhenFull};
-use crate::telemetry::ledger::{DestinationBook, DropReason};
+use crate::net::TlsClient;
+use crate::park::Parked;
+use crate::telemetry::ledger::{Count, DestinationBook, DropReason};
+use crate::telemetry::throttle::Throttle;
 
 /// How long the oldest record of a line may wait before more connections are tried.
 const GROW_AFTER: Duration = Duration::from_millis(100);
@@ -31,18 +38,33 @@ pub struct DestinationSettings {
     pub kind: DestinationKind,
     /// Most connections at a time.
     pub connections_max: usize,
-    /// Bytes that may wait for it.
+    /// Bytes that may wait for it in memory.
     pub queue_bytes_max: usize,
-    /// What happens when they do.
+    /// Bytes that may wait for it in the spool.
+    pub share: u64,
+    /// What happens when its queue is full.
     pub when_full: WhenFull,
+    /// How to speak TLS to it, where its scheme says so.
+    pub tls: Option<Arc<TlsClient>>,
+    /// Whether its addresses are checked against the network policy.
+    pub guarded: bool,
+    /// Time for one request to be answered.
+    pub attempt: Duration,
 }
 
 /// A destination in service.
 #[derive(Debug)]
 pub struct Destination {
-    pub(super) settings: DestinationSettings,
+    name: Arc<str>,
+    settings: ArcSwap<DestinationSettings>,
+    common: Arc<Common>,
     pub(super) queue: Queue,
     pub(super) book: Arc<DestinationBook>,
+    pub(super) breaker: Breaker,
+    pub(super) pool: Pool,
+    /// For lines in the log that its failures cause.
+    pub(super) throttle: Throttle,
+    pub(super) lag: Lag,
     workers: Mutex<JoinSet<()>>,
     growth: Mutex<Growth>,
 }
@@ -84,44 +106,152 @@ impl Growth {
 }
 
 impl Destination {
-    /// Puts a destination into service; it connects when there is work.
+    /// Puts a destination into service; it connects when there is work. What an earlier process left
+    /// for it in the spool comes first.
     #[must_use]
-    pub fn start(settings: DestinationSettings, book: Arc<DestinationBook>) -> Arc<Self> {
+    pub fn start(
+        settings: DestinationSettings,
+        book: Arc<DestinationBook>,
+        common: Arc<Common>,
+    ) -> Arc<Self> {
+        let name: Arc<str> = settings.canonical.as_str().into();
         let destination = Arc::new(Self {
             queue: Queue::new(settings.queue_bytes_max),
-            settings,
-            book,
+            breaker: Breaker::new(RandomState::new().hash_one(&name)),
+            pool: Pool::new(settings.connections_max),
+            throttle: Throttle::default(),
+            lag: Lag::default(),
             workers: Mutex::new(JoinSet::new()),
             growth: Mutex::new(Growth::new()),
+            settings: ArcSwap::from_pointee(settings),
+            name,
+            book,
+            common,
         });
-        destination.employ(LineKey::FIRST);
+        destination.recover();
         destination
     }
 
     /// Its canonical URL.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.settings.canonical
+        &self.name
     }
 
-    /// Takes records into the queue. With `when_full = "block"` it first waits for room.
-    /// Cancel safe: nothing was taken before it is ready.
-    pub async fn push(&self, parcel: &Arc<Parcel>, selection: Selection) {
-        let sheds = match self.settings.when_full {
-            WhenFull::Shed => true,
-            WhenFull::Block => {
-                self.queue.room().await;
-                false
-            }
-        };
-        let records = selection.count(parcel.batch().len());
-        self.book.accepted.add(records);
+    /// How it is set up now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<DestinationSettings> {
+        self.settings.load_full()
+    }
+
+    /// Where its breaker stands.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.breaker.state()
+    }
+
+    /// How long the oldest record in its queue has waited.
+    #[must_use]
+    pub fn oldest(&self) -> Duration {
+        self.queue.oldest()
+    }
+
+    pub(super) fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    /// Changes how it is set up; what waits for it stays. Open connections keep what they have, new
+    /// ones take what is new.
+    pub fn change(&self, settings: DestinationSettings) {
+        self.queue.set_bytes_max(settings.queue_bytes_max);
+        self.settings.store(Arc::new(settings));
+        // What made it fail may be mended.
+        self.breaker.succeeded();
+    }
+
+    /// Takes records into the queue, or into the spool where they belong there. With
+    /// `when_full = "block"` it first waits for room. Cancel safe: nothing was taken before it is
+    /// ready.
+    pub async fn push(self: &Arc<Self>, parcel: &Arc<Parcel>, selection: Selection) {
+        self.take(parcel, selection, &self.book.accepted).await;
+    }
+
+    /// As [`Self::push`], for all records of a parcel that come back from the park.
+    pub async fn replay(self: &Arc<Self>, parcel: &Arc<Parcel>) {
+        self.take(parcel, Selection::All, &self.book.replayed).await;
+    }
+
+    /// Takes records that are entered as what `entry` counts.
+    async fn take(self: &Arc<Self>, parcel: &Arc<Parcel>, selection: Selection, entry: &Count) {
+        let when_full = self.settings.load().when_full;
+        if when_full == WhenFull::Block {
+            self.queue.room().await;
+        }
+        let overflows = when_full == WhenFull::Spool && !self.queue.has_room();
+        if self.lag.is_set() || overflows {
+            self.spool_room().await;
+            self.push_lagging(parcel, selection, entry);
+        } else {
+            self.enter(selection.count(parcel.batch().len()), entry);
+            let sheds = when_full != WhenFull::Block;
+            self.enqueue(Item::new(parcel, selection, None), sheds);
+        }
+    }
+
+    /// Enters records into the book as accepted.
+    pub(super) fn accept(&self, records: usize) {
+        self.enter(records, &self.book.accepted);
+    }
+
+    /// Enters records into the book as what `entry` counts.
+    pub(super) fn enter(&self, records: usize, entry: &Count) {
+        entry.add(records);
         self.book.in_flight.enter(records);
-        let pushed = self.queue.push(parcel, selection, sheds);
+    }
+
+    /// Puts an item into the queue, and workers to work.
+    pub(super) fn enqueue(self: &Arc<Self>, item: Item, sheds: bool) {
+        let pushed = self.queue.push(item, sheds);
         self.book.queue_bytes.change(pushed.bytes);
-        if pushed.shed > 0 {
-            self.book.dropped.add(DropReason::Shed, pushed.shed);
-            self.book.in_flight.leave(pushed.shed);
+        for line in pushed.unserved {
+            self.employ(line);
+        }
+        for item in pushed.shed {
+            self.give_up(&item, DropReason::Shed);
+        }
+    }
+
+    /// Books an item as lost.
+    fn give_up(&self, item: &Item, reason: DropReason) {
+        self.book.dropped.add(reason, item.records);
+        self.book.in_flight.leave(item.records);
+        if let Some(receipt) = &item.parcel.receipt {
+            receipt.lose();
+        }
+        self.let_go(item, item.records);
+    }
+
+    /// Records of an item are done with: the spool need not keep them.
+    pub(super) fn let_go(&self, item: &Item, records: usize) {
+        if let Some(entry) = item.held {
+            self.entry_done(entry, records);
+        }
+    }
+
+    /// Parks records of an item that the destination will never take.
+    pub(super) fn park(&self, item: &Item, places: Range<usize>, reason: &str) {
+        let batch = item.parcel.batch();
+        let indices = item.selection.iter(batch.len()).skip(places.start).take(places.len());
+        let indices: Vec<u32> = indices.map(|i| u32::try_from(i).unwrap_or(u32::MAX)).collect();
+        let records = batch.extract(&Selection::Some(indices));
+        let (source, name) = (&item.parcel.source, self.name());
+        let reasons = std::iter::repeat_n(("refused", reason), places.len());
+        let parked = self.common.park.take(&records, source, Parked::Destination(name), reasons);
+        self.book.parked.add(parked);
+        self.book.dropped.add(DropReason::ParkFailed, places.len() - parked);
+        if let Some(left_out) = self.throttle.allow() {
+            let records = places.len();
+            tracing::warn!(destination = name, records, reason, left_out, "records refused, parked");
         }
     }
 
@@ -136,40 +266,52 @@ impl Destination {
             return;
         }
         drop(growth);
-        let settings = &self.settings;
+        let settings = self.settings.load();
         let lines_max = Connector::lines_max(&settings.kind, settings.connections_max);
         for line in self.queue.grow(lines_max) {
             self.employ(line);
         }
     }
 
+    fn workers(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn employ(self: &Arc<Self>, line: LineKey) {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.workers();
         while workers.try_join_next().is_some() {}
         workers.spawn(worker::run(Arc::clone(self), line));
     }
 
-    /// Delivers what is queued until `deadline`, then gives up the rest and counts it.
+    /// Delivers what is queued until `deadline`. The rest goes to the spool; without one it is given
+    /// up and counted.
     pub async fn shutdown(&self, deadline: tokio::time::Instant) {
+        self.lag.stop();
         self.queue.close();
-        let mut workers =
-            std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut workers = std::mem::take(&mut *self.workers());
         let finished = tokio::time::timeout_at(deadline, async {
             while workers.join_next().await.is_some() {}
         });
         if finished.await.is_err() {
-            // Those that are still at it give up what they have in hand.
+            // Those that are still at it give back what they have in hand.
             workers.shutdown().await;
         }
-        let (records, bytes) = self.queue.clear();
-        self.book.queue_bytes.change(-bytes.cast_signed());
-        let in_flight = usize::try_from(self.book.in_flight.get()).unwrap_or(usize::MAX);
-        if in_flight == 0 {
-            return;
+        let (mut kept, mut lost) = (0, 0);
+        for item in self.queue.clear() {
+            self.book.queue_bytes.change(-item.bytes().cast_signed());
+            if self.leave_in_spool(&item) {
+                kept += item.records;
+            } else {
+                lost += item.records;
+                self.give_up(&item, DropReason::Shutdown);
+            }
         }
-        self.book.dropped.add(DropReason::Shutdown, in_flight);
-        self.book.in_flight.leave(in_flight);
         let destination = self.name();
-        tracing::error!(destination, records, in_flight, "records given up at shutdown");
+        if kept > 0 {
+            tracing::info!(destination, records = kept, "records left in the spool");
+        }
+        if lost > 0 {
+            tracing::error!(destination, records = lost, "records given up at shutdown");
+        }
     }
 }

@@ -1,15 +1,13 @@
-//! The worker of one connection: takes items, writes them, tries again.
+//! The worker of one line: takes items, sends them, books what settles, tries again.
 
-use std::hash::{BuildHasher, RandomState};
-use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
-use super::connector::Connector;
+use super::connector::{Connector, Failure, Open};
 use super::destination::Destination;
+use super::hand::{Hand, Outcome, Progress};
 use super::queue::{Item, LineKey, Popped};
-use crate::telemetry::ledger::DropReason;
+use crate::telemetry::ledger::{AttemptOutcome, DropReason};
 
 /// A connection without work for this long is closed.
 const IDLE: Duration = Duration::from_secs(30);
@@ -17,21 +15,25 @@ const IDLE: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(1);
 /// A buffer that has grown beyond this is not kept.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
+/// Bytes taken from the line at a time, and bytes in hand beyond which no more are taken: a kernel
+/// holds some MiB that a slow peer has not acknowledged.
+const TAKE_BYTES: usize = 512 << 10;
+const HAND_BYTES_MAX: usize = 16 << 20;
 
-/// Serves a line of the destination's queue until the line is closed or taken away.
+/// Serves a line of the destination's queue until the line is closed, taken away, or idle.
 pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
     let mut worker = Worker {
         line,
         connector: None,
+        open: None,
         connected: Instant::now(),
-        backoff: Backoff::new(RandomState::new().hash_one(line.number)),
+        hand: Hand::default(),
+        progress: Progress::default(),
         out: Vec::new(),
+        is_handing_over: false,
         destination,
     };
-    while let Some(item) = worker.next().await {
-        worker.deliver(&item).await;
-        worker.destination.consider_growing(line);
-    }
+    while worker.step().await {}
     // The line is over: whatever the peer has not read yet, it is to read.
     worker.finish().await;
 }
@@ -40,136 +42,214 @@ struct Worker {
     destination: Arc<Destination>,
     line: LineKey,
     connector: Option<Connector>,
+    /// Counts the connection.
+    open: Option<Arc<Open>>,
     /// When it was opened.
     connected: Instant,
-    backoff: Backoff,
+    hand: Hand,
+    progress: Progress,
     /// Encoded records, reused.
     out: Vec<u8>,
+    /// The line waits for this connection to end.
+    is_handing_over: bool,
 }
 
 impl Worker {
-    /// The next item of the line; `None` when there will be none.
-    async fn next(&mut self) -> Option<Item> {
-        loop {
-            let destination = Arc::clone(&self.destination);
-            let work = destination.queue.work();
-            match destination.queue.pop(self.line) {
-                Popped::Item(item) => return Some(item),
-                Popped::Closed => return None,
-                Popped::Handover => {
-                    self.finish().await;
-                    destination.queue.handed_over(self.line);
-                    continue;
-                }
-                Popped::Empty => {}
+    /// One round: take, send, or wait. False when the line is over.
+    async fn step(&mut self) -> bool {
+        self.book_settled();
+        let destination = Arc::clone(&self.destination);
+        // Made before looking, so that nothing pushed meanwhile is missed.
+        let work = destination.queue.work();
+        let is_over = self.take();
+        if self.hand.is_empty() {
+            if is_over {
+                return false;
             }
-            if self.out.capacity() > BUFFER_KEPT_BYTES {
-                self.out = Vec::new();
+            if self.is_handing_over {
+                self.finish().await;
+                self.is_handing_over = false;
+                destination.queue.handed_over(self.line);
+                return true;
             }
-            let Some(connector) = &self.connector else {
-                work.await;
-                continue;
-            };
-            // All three are cancel safe.
-            tokio::select! {
-                () = work => {}
-                () = connector.closing() => {
-                    if connector.is_closed() {
-                        self.lost().await;
-                    }
+        }
+        let may_send = self.connector.as_ref().is_none_or(Connector::has_room);
+        if self.hand.unsent() > 0 && may_send {
+            self.send().await;
+            destination.consider_growing(self.line);
+            return true;
+        }
+        self.wait(work).await
+    }
+
+    /// Takes items from the line as far as the hand has room; true when none will come any more.
+    fn take(&mut self) -> bool {
+        let full = self.hand.bytes() + TAKE_BYTES;
+        while !self.is_handing_over && self.hand.bytes() < full.min(HAND_BYTES_MAX) {
+            match self.destination.queue.pop(self.line) {
+                Popped::Item(item) => self.hand.push(item),
+                Popped::Handover => self.is_handing_over = true,
+                Popped::Empty => return false,
+                Popped::Closed => return true,
+            }
+        }
+        false
+    }
+
+    /// Waits for work, for settlement, or for the end of the connection. False when there is nothing
+    /// to do and the line is left.
+    async fn wait(&mut self, work: tokio::sync::futures::Notified<'_>) -> bool {
+        if self.out.capacity() > BUFFER_KEPT_BYTES {
+            self.out = Vec::new();
+        }
+        let Some(connector) = &mut self.connector else {
+            return !self.destination.queue.leave(self.line);
+        };
+        let is_idle = self.hand.is_empty();
+        // All three are cancel safe.
+        let news = tokio::select! {
+            () = work => return true,
+            news = connector.news(&mut self.progress) => news,
+            () = tokio::time::sleep(IDLE), if is_idle => {
+                self.finish().await;
+                self.destination.queue.shrink(IDLE);
+                return true;
+            }
+        };
+        if let Err(failure) = news {
+            self.lost(failure).await;
+        }
+        true
+    }
+
+    /// Sends what is in hand over a connection, which is opened if need be.
+    async fn send(&mut self) {
+        if let Some(Err(failure)) = self.connector.as_mut().map(Connector::check) {
+            self.lost(failure).await;
+        }
+        if !self.connect().await {
+            return;
+        }
+        let Some(connector) = &mut self.connector else { return };
+        match connector.send(&self.hand, &mut self.out, &mut self.progress).await {
+            Ok(sent) => self.hand.note_sent(sent),
+            Err(failure) => self.fail(failure).await,
+        }
+    }
+
+    /// Enters into the books what has settled, and lets go of items that are done.
+    fn book_settled(&mut self) {
+        if let Some(connector) = &mut self.connector {
+            connector.settle(&mut self.progress);
+        }
+        let destination = Arc::clone(&self.destination);
+        let book = &destination.book;
+        book.delivered_bytes.add(std::mem::take(&mut self.progress.bytes));
+        while let Some((mut records, outcome)) = self.progress.take() {
+            if outcome == Outcome::Delivered {
+                book.delivered.add(records);
+                book.attempts.add(AttemptOutcome::Ok, 1);
+                if self.connected.elapsed() >= SETTLED {
+                    destination.breaker.succeeded();
                 }
-                () = tokio::time::sleep(IDLE) => {
-                    self.disconnect();
-                    destination.queue.shrink(IDLE);
+            }
+            book.in_flight.leave(records);
+            while records > 0 && !self.hand.is_empty() {
+                let book_refusal = |item: &Item, places| {
+                    match &outcome {
+                        Outcome::Delivered => {}
+                        Outcome::TooLarge => {
+                            book.dropped.add(DropReason::TooLarge, ExactSizeIterator::len(&places));
+                        }
+                        Outcome::Refused(reason) => destination.park(item, places, reason),
+                    };
+                };
+                if let Some(item) = self.hand.finish_some(&mut records, book_refusal) {
+                    destination.let_go(&item, item.records);
+                    let bytes = destination.queue.finish(self.line, &item);
+                    book.queue_bytes.change(-bytes.cast_signed());
                 }
             }
         }
     }
 
-    /// Delivers an item, however many attempts it takes.
-    async fn deliver(&mut self, item: &Item) {
-        let (mut done, batch) = (0, item.parcel.batch());
-        let book = Arc::clone(&self.destination.book);
-        while done < item.records {
-            if self.connector.as_ref().is_some_and(Connector::is_closed) {
-                self.lost().await;
-            }
-            if !self.connect().await {
-                continue;
-            }
-            let Some(connector) = &mut self.connector else { continue };
-            let source = &item.parcel.source;
-            let written =
-                connector.write(batch, source, &item.selection, done, &mut self.out).await;
-            done += written.delivered + written.too_large;
-            book.delivered.add(written.delivered);
-            book.delivered_bytes.add(written.bytes);
-            book.dropped.add(DropReason::TooLarge, written.too_large);
-            book.in_flight.leave(written.delivered + written.too_large);
-            match written.error {
-                None if self.connected.elapsed() >= SETTLED => self.backoff.reset(),
-                None => {}
-                Some(error) => self.fail("write", &error).await,
-            }
-        }
-        let bytes = self.destination.queue.finish(self.line, item);
-        book.queue_bytes.change(-bytes.cast_signed());
-    }
-
-    /// Connects if need be; waits before it returns `false`.
+    /// Connects if need be, when the breaker lets it. False when that failed.
     async fn connect(&mut self) -> bool {
         if self.connector.is_some() {
             return true;
         }
-        let book = Arc::clone(&self.destination.book);
-        match Connector::open(&self.destination.settings.kind).await {
-            Ok(connector) => {
-                self.connector = Some(connector);
+        let destination = Arc::clone(&self.destination);
+        let admitted = destination.breaker.admit().await;
+        let opened = Connector::open(&destination).await;
+        match opened {
+            Ok((connector, open)) => {
                 self.connected = Instant::now();
-                book.connections.enter(1);
-                book.connects.add(1);
-                let destination = self.destination.name();
-                tracing::debug!(destination, connection = self.line.number, "connected");
+                (self.connector, self.open) = (Some(connector), Some(open));
+                let connection = self.line.number;
+                tracing::debug!(destination = destination.name(), connection, "connected");
+                drop(admitted);
                 true
             }
-            Err(error) => {
-                self.fail("connect", &error).await;
+            Err(failure) => {
+                self.fail(failure).await;
+                drop(admitted);
                 false
             }
         }
     }
 
-    /// The peer has closed. One that does so at once is not called again at once.
-    async fn lost(&mut self) {
-        if self.connected.elapsed() >= SETTLED {
+    /// The connection is over. A peer that ends one at once is not called again at once.
+    async fn lost(&mut self, failure: Failure) {
+        let was_good = self.connected.elapsed() >= SETTLED;
+        if was_good && failure.outcome == AttemptOutcome::Closed {
             self.disconnect();
         } else {
-            let error = Error::new(ErrorKind::ConnectionReset, "closed as soon as it was open");
-            self.fail("keep", &error).await;
+            self.fail(failure).await;
         }
     }
 
     /// Counts a failure, says so, and waits.
-    async fn fail(&mut self, attempt: &'static str, error: &Error) {
-        self.disconnect();
-        self.destination.book.failures.add(1);
-        let wait = self.backoff.next();
-        let destination = self.destination.name();
-        tracing::warn!(destination, attempt, %error, ?wait, "attempt failed, records are kept");
-        tokio::time::sleep(wait).await;
+    async fn fail(&mut self, failure: Failure) {
+        self.book_settled();
+        if !failure.keeps_connection {
+            self.disconnect();
+        }
+        let destination = Arc::clone(&self.destination);
+        destination.book.attempts.add(failure.outcome, 1);
+        let wait = destination.breaker.failed(failure.retry_after);
+        if let Some(left_out) = destination.throttle.allow() {
+            let (name, attempt, why) = (destination.name(), failure.attempt, failure.message);
+            tracing::warn!(destination = name, attempt, error = %why, ?wait, left_out,
+                "attempt failed, records are kept");
+        }
+        // The breaker has the wait: other connections share it, and their success ends it.
+        drop(destination.breaker.admit().await);
     }
 
     /// Ends the connection so that the peer reads all of it.
     async fn finish(&mut self) {
         if let Some(connector) = self.connector.take() {
             connector.finish().await;
-            self.destination.book.connections.leave(1);
         }
+        self.open = None;
     }
 
     fn disconnect(&mut self) {
-        if self.connector.take().is_some() {
-            self.destination.book.connections.leave(1);
+        self.hand.unsend();
+        (self.connector, self.open) = (None, None);
+    }
+}
+
+impl Drop for Worker {
+    /// A worker that is stopped gives back what it has in hand.
+    fn drop(&mut self) {
+        self.book_settled();
+        self.disconnect();
+        let front = self.hand.front().map(|(item, done)| (item.held, done));
+        if let Some((Some(entry), done @ 1..)) = front {
+            self.destination.entry_done(entry, done);
         }
+        let (_, items) = self.hand.let_go();
+        self.destination.queue.put_back(self.line, items.into_iter());
     }
 }

@@ -5,9 +5,7 @@
 //! * **Limits**: each guest's own (`logboom-host`).
 //! * **When it fails**: guilty records are parked, passed or dropped by the guest's policy; the
 //!   others go on.
-//! * **May import**: `telemetry`, `config`.
-
-mod park;
+//! * **May import**: `telemetry`, `config`, `park`.
 
 use std::sync::Arc;
 
@@ -15,11 +13,10 @@ use logboom_host::{Fault, Guest, Report, Role, Verdicts};
 use logboom_record::{Batch, Selection};
 
 use crate::config::OnFault;
+use crate::park::{Park, Parked};
 use crate::telemetry::ledger::{DropReason, SourceBook};
 use crate::telemetry::metric;
 use crate::telemetry::throttle::Throttle;
-
-pub use park::Park;
 
 /// One guest in its place in a pipeline.
 #[derive(Debug)]
@@ -131,8 +128,12 @@ impl Pipeline {
             OnFault::Park => {
                 let indices = guilty.iter().map(|(index, _)| *index).collect();
                 let batch = batch.extract(&Selection::Some(indices));
-                let reasons = guilty.iter().map(|(_, fault)| &faults[*fault]);
-                let parked = self.park.take(&batch, &book.name, slot.guest.name(), reasons);
+                let reasons = guilty.iter().map(|(_, fault)| {
+                    let fault = &faults[*fault];
+                    (fault.kind.keyword(), fault.message.as_str())
+                });
+                let by = Parked::Guest(slot.guest.name());
+                let parked = self.park.take(&batch, &book.name, by, reasons);
                 book.parked.add(parked);
                 book.dropped.add(DropReason::ParkFailed, guilty.len() - parked);
                 true

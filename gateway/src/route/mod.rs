@@ -196,10 +196,10 @@ impl Plan<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logboom_record::{Head, SourceId, UnixNanos};
+    use logboom_record::{Head, UnixNanos};
 
     fn batch(apps: &[&str]) -> Batch {
-        let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(0));
+        let mut batch = Batch::new(Vec::new(), UnixNanos(0));
         for app in apps {
             let span = batch.append(app.as_bytes());
             batch.push(&Head { app: span, app_hash: app_hash(app.as_bytes()), ..Head::default() });

@@ -6,8 +6,11 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use logboom_host::{Guest, MetricKind, Sample, SeriesView};
+use logboom_spool::{State, Stats};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::ledger::{DestinationBook, Ledger, SourceBook};
@@ -48,19 +51,46 @@ pub struct Exposition {
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// All guests in force.
-    pub guests: Vec<Arc<Guest>>,
+    pub guests: ArcSwap<Vec<Arc<Guest>>>,
 }
 
 impl Exposition {
-    /// Writes the page. `arena_bytes` is what batches in flight hold.
+    /// Notes the memory of the process. `arena_bytes` is what batches in flight hold.
+    pub fn publish_process(&self, arena_bytes: usize) {
+        gauge(metric::PROCESS_MEMORY_BYTES, &[], resident_bytes());
+        gauge(metric::PROCESS_ARENA_BYTES, &[], arena_bytes as u64);
+    }
+
+    /// Notes the figures of the spool.
+    pub fn publish_spool(&self, state: &State, stats: &Stats) {
+        gauge(metric::SPOOL_BYTES, &[], stats.bytes);
+        gauge(metric::SPOOL_SEGMENTS, &[], stats.segments);
+        counter(metric::SPOOL_SYNCS, &[], stats.syncs);
+        counter(metric::SPOOL_APPENDED, &[], stats.appended_entries);
+        let state = match state {
+            State::Good => 0,
+            State::Full => 1,
+            State::Failed(_) => 2,
+        };
+        gauge(metric::SPOOL_STATE, &[], state);
+    }
+
+    /// Notes where a destination stands.
+    pub fn publish_standpoint(&self, destination: &str, is_open: bool, oldest: Duration) {
+        let labels = [("destination", destination)];
+        if is_open || oldest > Duration::ZERO || self.ledger.is_used(destination) {
+            gauge(metric::OUTBOUND_BREAKER, &labels, u64::from(is_open));
+            metrics::gauge!(metric::OUTBOUND_OLDEST, self::labels(&labels)).set(oldest.as_secs_f64());
+        }
+    }
+
+    /// Writes the page.
     #[must_use]
-    pub fn page(&self, handle: &PrometheusHandle, arena_bytes: usize) -> String {
+    pub fn page(&self, handle: &PrometheusHandle) -> String {
         self.ledger.sources().iter().for_each(|book| publish_source(book));
         self.ledger.destinations().iter().for_each(|book| publish_destination(book));
         gauge(metric::LEDGER_BALANCED, &[], u64::from(self.ledger.is_balanced()));
-        gauge(metric::PROCESS_MEMORY_BYTES, &[], resident_bytes());
-        gauge(metric::PROCESS_ARENA_BYTES, &[], arena_bytes as u64);
-        for guest in &self.guests {
+        for guest in self.guests.load().iter() {
             let (series, refused) = guest.series_counts();
             gauge(metric::GUEST_SERIES, &[("guest", guest.name())], series as u64);
             counter(metric::GUEST_SERIES_REFUSED, &[("guest", guest.name())], refused);
@@ -73,7 +103,7 @@ impl Exposition {
     /// A metric that two guests declare is written once, with the series of both.
     fn render_meters(&self, page: &mut String) {
         let mut families: Vec<(String, String)> = Vec::new();
-        for guest in &self.guests {
+        for guest in self.guests.load().iter() {
             guest.for_each_series(|view| {
                 let at = families.iter().position(|(name, _)| name == view.metric);
                 let at = at.unwrap_or_else(|| {
@@ -146,6 +176,7 @@ fn publish_source(book: &SourceBook) {
     }
     gauge(metric::INGEST_SESSIONS, &source, book.sessions.get());
     counter(metric::PIPELINE_CREATED, &source, book.created.get());
+    counter(metric::PIPELINE_REPLAYED, &source, book.replayed.get());
     counter(metric::PIPELINE_ROUTED, &source, book.routed.get());
     counter(metric::PIPELINE_COPIES, &source, book.copies.get());
     for (reason, n) in book.dropped.iter() {
@@ -156,8 +187,14 @@ fn publish_source(book: &SourceBook) {
 }
 
 fn publish_destination(book: &DestinationBook) {
+    // Of a hundred thousand destinations most may never have had a record: they have no lines.
+    if !book.is_used() {
+        return;
+    }
     let destination = [("destination", book.name.as_str())];
     counter(metric::OUTBOUND_ACCEPTED, &destination, book.accepted.get());
+    counter(metric::OUTBOUND_RECOVERED, &destination, book.recovered.get());
+    counter(metric::OUTBOUND_REPLAYED, &destination, book.replayed.get());
     counter(metric::OUTBOUND_DELIVERED, &destination, book.delivered.get());
     counter(metric::OUTBOUND_DELIVERED_BYTES, &destination, book.delivered_bytes.get());
     for (reason, n) in book.dropped.iter() {
@@ -165,10 +202,13 @@ fn publish_destination(book: &DestinationBook) {
     }
     counter(metric::OUTBOUND_PARKED, &destination, book.parked.get());
     gauge(metric::OUTBOUND_IN_FLIGHT, &destination, book.in_flight.get());
+    gauge(metric::OUTBOUND_SPOOLED, &destination, book.spooled.get());
     gauge(metric::OUTBOUND_QUEUE_BYTES, &destination, book.queue_bytes.get());
     gauge(metric::OUTBOUND_CONNECTIONS, &destination, book.connections.get());
     counter(metric::OUTBOUND_CONNECTS, &destination, book.connects.get());
-    counter(metric::OUTBOUND_FAILURES, &destination, book.failures.get());
+    for (outcome, n) in book.attempts.iter() {
+        counter(metric::OUTBOUND_ATTEMPTS, &[destination[0], ("outcome", outcome.keyword())], n);
+    }
 }
 
 /// Resident memory from `/proc/self/status`, 0 where there is none.

@@ -3,22 +3,27 @@
 //! Two kinds of book, each of which balances by itself:
 //!
 //! ```text
-//!  source       received + created = routed + dropped{reason} + parked + in_pipeline
-//!  destination  accepted           = delivered + dropped{reason} + parked + in_flight
+//!  source       received + created + replayed = routed + dropped{reason} + parked + in_pipeline
+//!  destination  accepted + recovered + replayed = delivered + dropped{reason} + parked + in_flight
 //! ```
 //!
 //! and one equation between them: `copies`, what the sources handed on, counted once for each
 //! destination, equals the sum of `accepted`. What is in the pipeline and in flight is counted on
-//! its own, not as the rest of the others, so that the equations can fail.
+//! its own, not as the rest of the others, so that the equations can fail. `recovered` is what an
+//! earlier process left in the spool, `replayed` what came back from the park; of what is in flight,
+//! `spooled` is on disk alone.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Map, Value, json};
 
 /// Why a record that was taken in did not reach a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
+    /// It was in the spool and can no longer be read.
+    Damaged,
     /// A guest said so, for a reason of its own (`logboom_guest_dropped_total`).
     Filtered,
     /// A guest failed at it and the guest's policy is `drop`.
@@ -29,6 +34,8 @@ pub enum DropReason {
     Shed,
     /// The gateway stopped before it could be delivered.
     Shutdown,
+    /// The spool could not take it: the disk is full or failing.
+    SpoolFull,
     /// Larger than one datagram can be.
     TooLarge,
     /// No drain, route or router wanted it.
@@ -37,12 +44,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
+        Self::Damaged,
         Self::Filtered,
         Self::GuestFault,
         Self::ParkFailed,
         Self::Shed,
         Self::Shutdown,
+        Self::SpoolFull,
         Self::TooLarge,
         Self::Unrouted,
     ];
@@ -51,11 +60,13 @@ impl DropReason {
     #[must_use]
     pub fn keyword(self) -> &'static str {
         match self {
+            Self::Damaged => "damaged",
             Self::Filtered => "filtered",
             Self::GuestFault => "guest_fault",
             Self::ParkFailed => "park_failed",
             Self::Shed => "shed",
             Self::Shutdown => "shutdown",
+            Self::SpoolFull => "spool_full",
             Self::TooLarge => "too_large",
             Self::Unrouted => "unrouted",
         }
@@ -105,6 +116,117 @@ impl RejectReason {
             Self::Timeout => "timeout",
             Self::Kernel => "kernel",
         }
+    }
+}
+
+/// How an attempt to connect or to send ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// Records were delivered.
+    Ok,
+    /// The destination asked for patience: 408, 425, 429, 5xx.
+    Busy,
+    /// The destination closed the connection.
+    Closed,
+    /// The network policy forbids its address.
+    Forbidden,
+    /// Something else that the system reported.
+    Io,
+    /// It answered what its protocol does not allow.
+    Protocol,
+    /// Nobody listens there.
+    Refused,
+    /// It refused records for good.
+    Rejected,
+    /// It reset the connection.
+    Reset,
+    /// Its name has no address.
+    Resolve,
+    /// Nothing within the time limit.
+    Timeout,
+    /// TLS was not agreed on, or a certificate is not good.
+    Tls,
+    /// There is no way there.
+    Unreachable,
+}
+
+impl AttemptOutcome {
+    /// Every outcome, in the order of the books.
+    pub const ALL: [Self; 13] = [
+        Self::Ok,
+        Self::Busy,
+        Self::Closed,
+        Self::Forbidden,
+        Self::Io,
+        Self::Protocol,
+        Self::Refused,
+        Self::Rejected,
+        Self::Reset,
+        Self::Resolve,
+        Self::Timeout,
+        Self::Tls,
+        Self::Unreachable,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Busy => "busy",
+            Self::Closed => "closed",
+            Self::Forbidden => "forbidden",
+            Self::Io => "io",
+            Self::Protocol => "protocol",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::Reset => "reset",
+            Self::Resolve => "resolve",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// The outcome of that label value; every kind of TLS trouble is one.
+    #[must_use]
+    pub fn of_keyword(keyword: &str) -> Self {
+        if keyword.starts_with("tls") {
+            return Self::Tls;
+        }
+        Self::ALL.into_iter().find(|known| known.keyword() == keyword).unwrap_or(Self::Io)
+    }
+
+    /// The outcome that an error of the system stands for.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+                Self::Reset
+            }
+            ErrorKind::UnexpectedEof => Self::Closed,
+            ErrorKind::TimedOut => Self::Timeout,
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Self::Unreachable,
+            _ => Self::Io,
+        }
+    }
+}
+
+/// Attempts by outcome.
+#[derive(Debug, Default)]
+pub struct Attempts([Count; AttemptOutcome::ALL.len()]);
+
+impl Attempts {
+    /// Counts `n` attempts that ended so.
+    pub fn add(&self, outcome: AttemptOutcome, n: usize) {
+        self.0[outcome as usize].add(n);
+    }
+
+    /// All outcomes with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (AttemptOutcome, u64)> + '_ {
+        AttemptOutcome::ALL.into_iter().zip(self.0.iter().map(Count::get))
     }
 }
 
@@ -176,7 +298,7 @@ impl Drops {
 }
 
 /// The book of one source.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SourceBook {
     /// Name of the source.
     pub name: String,
@@ -186,6 +308,8 @@ pub struct SourceBook {
     pub received_bytes: Count,
     /// Records that guests made of these.
     pub created: Count,
+    /// Records that came back from the park.
+    pub replayed: Count,
     /// Refused at the door, by reason.
     rejected: [Count; RejectReason::ALL.len()],
     /// Records handed to at least one destination.
@@ -216,7 +340,7 @@ impl SourceBook {
     /// Left side less right side of the book's equation.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
-        let came = self.received.get() + self.created.get();
+        let came = self.received.get() + self.created.get() + self.replayed.get();
         let went =
             self.routed.get() + self.dropped.sum() + self.parked.get() + self.in_pipeline.get();
         came.wrapping_sub(went).cast_signed()
@@ -224,12 +348,16 @@ impl SourceBook {
 }
 
 /// The book of one destination.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct DestinationBook {
     /// Canonical URL, without credentials.
     pub name: String,
-    /// Records taken into its queue.
+    /// Records taken into its queue, or into the spool for it.
     pub accepted: Count,
+    /// Records that an earlier process left for it in the spool.
+    pub recovered: Count,
+    /// Records that came back from the park.
+    pub replayed: Count,
     /// Records it has.
     pub delivered: Count,
     /// Bytes written to it, framing included.
@@ -238,104 +366,134 @@ pub struct DestinationBook {
     pub dropped: Drops,
     /// Records parked on the way to it.
     pub parked: Count,
-    /// Records queued or being written.
+    /// Records queued, being written, or in the spool.
     pub in_flight: Level,
+    /// Of these, the ones that are in the spool and not in memory.
+    pub spooled: Level,
     /// Bytes that its queue is charged for.
     pub queue_bytes: Level,
     /// Open connections.
     pub connections: Level,
     /// Connections opened in all.
     pub connects: Count,
-    /// Attempts to connect or write that failed.
-    pub failures: Count,
+    /// Attempts by outcome.
+    pub attempts: Attempts,
 }
 
 impl DestinationBook {
+    /// Whether anything ever came for the destination.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.accepted.get() + self.recovered.get() + self.replayed.get() > 0
+    }
+
+    /// Enters records that were lost in the spool.
+    pub fn lose_spooled(&self, reason: DropReason, records: usize) {
+        self.dropped.add(reason, records);
+        self.in_flight.leave(records);
+        self.spooled.leave(records);
+    }
+
     /// Left side less right side of the book's equation.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
         let went =
             self.delivered.get() + self.dropped.sum() + self.parked.get() + self.in_flight.get();
-        self.accepted.get().wrapping_sub(went).cast_signed()
+        let came = self.accepted.get() + self.recovered.get() + self.replayed.get();
+        came.wrapping_sub(went).cast_signed()
     }
 }
 
-/// All books of the process.
+/// All books of the process. Those of sources and destinations that are no longer configured stay,
+/// so that the sums go on.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    sources: Vec<Arc<SourceBook>>,
-    destinations: Vec<Arc<DestinationBook>>,
+    sources: RwLock<Books<SourceBook>>,
+    destinations: RwLock<Books<DestinationBook>>,
+}
+
+/// Books in the order in which they were opened, and by name.
+#[derive(Debug)]
+struct Books<T> {
+    list: Arc<[Arc<T>]>,
+    by_name: HashMap<String, Arc<T>>,
+}
+
+impl<T> Default for Books<T> {
+    fn default() -> Self {
+        Self { list: Arc::new([]), by_name: HashMap::new() }
+    }
+}
+
+impl<T> Books<T> {
+    /// The books of these names, opened where they are not.
+    fn open(&mut self, names: &[String], new: impl Fn(&String) -> T) -> Vec<Arc<T>> {
+        let mut list = self.list.to_vec();
+        let opened = names.iter().map(|name| {
+            let book = self.by_name.entry(name.clone()).or_insert_with(|| {
+                let book = Arc::new(new(name));
+                list.push(Arc::clone(&book));
+                book
+            });
+            Arc::clone(book)
+        });
+        let opened = opened.collect();
+        self.list = list.into();
+        opened
+    }
 }
 
 impl Ledger {
-    /// Opens a book for each name.
-    #[must_use]
-    pub fn new(sources: &[String], destinations: &[String]) -> Self {
-        let source = |name: &String| {
-            Arc::new(SourceBook {
-                name: name.clone(),
-                received: Count::default(),
-                received_bytes: Count::default(),
-                created: Count::default(),
-                rejected: Default::default(),
-                routed: Count::default(),
-                copies: Count::default(),
-                dropped: Drops::default(),
-                parked: Count::default(),
-                in_pipeline: Level::default(),
-                sessions: Level::default(),
-            })
-        };
-        let destination = |name: &String| {
-            Arc::new(DestinationBook {
-                name: name.clone(),
-                accepted: Count::default(),
-                delivered: Count::default(),
-                delivered_bytes: Count::default(),
-                dropped: Drops::default(),
-                parked: Count::default(),
-                in_flight: Level::default(),
-                queue_bytes: Level::default(),
-                connections: Level::default(),
-                connects: Count::default(),
-                failures: Count::default(),
-            })
-        };
-        Self {
-            sources: sources.iter().map(source).collect(),
-            destinations: destinations.iter().map(destination).collect(),
-        }
+    /// The books of the named sources, in order; new ones are opened.
+    pub fn open_sources(&self, names: &[String]) -> Vec<Arc<SourceBook>> {
+        let mut books = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+        books.open(names, |name| SourceBook { name: name.clone(), ..SourceBook::default() })
     }
 
-    /// The sources' books, in the order of the configuration.
+    /// The books of the named destinations, in order; new ones are opened.
+    pub fn open_destinations(&self, names: &[String]) -> Vec<Arc<DestinationBook>> {
+        let mut books = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
+        books.open(names, |name| DestinationBook { name: name.clone(), ..DestinationBook::default() })
+    }
+
+    /// The sources' books, in the order in which they were opened.
     #[must_use]
-    pub fn sources(&self) -> &[Arc<SourceBook>] {
-        &self.sources
+    pub fn sources(&self) -> Arc<[Arc<SourceBook>]> {
+        Arc::clone(&self.sources.read().unwrap_or_else(PoisonError::into_inner).list)
     }
 
     /// The destinations' books.
     #[must_use]
-    pub fn destinations(&self) -> &[Arc<DestinationBook>] {
-        &self.destinations
+    pub fn destinations(&self) -> Arc<[Arc<DestinationBook>]> {
+        Arc::clone(&self.destinations.read().unwrap_or_else(PoisonError::into_inner).list)
+    }
+
+    /// Whether anything ever came for the destination of that name.
+    #[must_use]
+    pub fn is_used(&self, destination: &str) -> bool {
+        let books = self.destinations.read().unwrap_or_else(PoisonError::into_inner);
+        books.by_name.get(destination).is_some_and(|book| book.is_used())
     }
 
     /// Whether each book balances and the two kinds agree. While records move, a book may be read
     /// between two of its entries; only at rest does `false` mean that something is wrong.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        let copies: u64 = self.sources.iter().map(|book| book.copies.get()).sum();
-        let accepted: u64 = self.destinations.iter().map(|book| book.accepted.get()).sum();
+        let (sources, destinations) = (self.sources(), self.destinations());
+        let copies: u64 = sources.iter().map(|book| book.copies.get()).sum();
+        let accepted: u64 = destinations.iter().map(|book| book.accepted.get()).sum();
         copies == accepted
-            && self.sources.iter().all(|book| book.imbalance() == 0)
-            && self.destinations.iter().all(|book| book.imbalance() == 0)
+            && sources.iter().all(|book| book.imbalance() == 0)
+            && destinations.iter().all(|book| book.imbalance() == 0)
     }
 
     /// The ledger as the API gives it.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let sources = self.sources.iter().map(|book| (book.name.clone(), source_json(book)));
+        let (sources, destinations) = (self.sources(), self.destinations());
+        let sources = sources.iter().map(|book| (book.name.clone(), source_json(book)));
         let destinations =
-            self.destinations.iter().map(|book| (book.name.clone(), destination_json(book)));
+            destinations.iter().map(|book| (book.name.clone(), destination_json(book)));
         json!({
             "sources": sources.collect::<Map<_, _>>(),
             "destinations": destinations.collect::<Map<_, _>>(),
@@ -357,6 +515,7 @@ fn source_json(book: &SourceBook) -> Value {
         "received": book.received.get(),
         "received_bytes": book.received_bytes.get(),
         "created": book.created.get(),
+        "replayed": book.replayed.get(),
         "rejected": rejected,
         "routed": book.routed.get(),
         "copies": book.copies.get(),
@@ -368,17 +527,23 @@ fn source_json(book: &SourceBook) -> Value {
 }
 
 fn destination_json(book: &DestinationBook) -> Value {
+    let attempts = book.attempts.iter().filter(|(_, n)| *n > 0);
+    let attempts: Map<String, Value> =
+        attempts.map(|(outcome, n)| (outcome.keyword().to_owned(), n.into())).collect();
     json!({
         "accepted": book.accepted.get(),
+        "recovered": book.recovered.get(),
+        "replayed": book.replayed.get(),
         "delivered": book.delivered.get(),
         "delivered_bytes": book.delivered_bytes.get(),
         "dropped": dropped_json(&book.dropped),
         "parked": book.parked.get(),
         "in_flight": book.in_flight.get(),
+        "spooled": book.spooled.get(),
         "queue_bytes": book.queue_bytes.get(),
         "connections": book.connections.get(),
         "connects": book.connects.get(),
-        "failures": book.failures.get(),
+        "attempts": attempts,
     })
 }
 
@@ -387,9 +552,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_book_is_opened_once_and_stays() {
+        let ledger = Ledger::default();
+        ledger.open_sources(&["a".into(), "b".into()])[1].received.add(7);
+        let again = ledger.open_sources(&["b".into(), "c".into()]);
+        assert_eq!(again[0].received.get(), 7);
+        let names: Vec<String> = ledger.sources().iter().map(|book| book.name.clone()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+    }
+
+    #[test]
     fn a_missing_entry_unbalances_the_ledger() {
-        let ledger = Ledger::new(&["a".into()], &["file:///x".into()]);
-        let (source, destination) = (&ledger.sources()[0], &ledger.destinations()[0]);
+        let ledger = Ledger::default();
+        let source = &ledger.open_sources(&["a".into()])[0];
+        let destination = &ledger.open_destinations(&["file:///x".into()])[0];
         assert!(ledger.is_balanced());
         source.received.add(3);
         assert_eq!(source.imbalance(), 3);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use logboom_record::{Batch, FieldId, Head, SourceId, Span, UnixNanos, flags};
+use logboom_record::{Batch, FieldId, Head, Span, UnixNanos, flags};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,14 +17,14 @@ const RECEIVED: UnixNanos = UnixNanos(1_795_241_082_000_000_000);
 fn batch(frame: &[u8]) -> Batch {
     let decoder = Decoder::new(Format::Auto, Mode::BestEffort);
     let head = decoder.decode(frame, Span::new(0, frame.len()), RECEIVED).unwrap();
-    let mut batch = Batch::new(frame.to_vec(), SourceId(0), RECEIVED);
+    let mut batch = Batch::new(frame.to_vec(), RECEIVED);
     batch.push(&head);
     batch
 }
 
 /// A batch of one record made by hand: host, app name, PROCID, MSGID, structured data, body.
 fn made(fields: [&[u8]; 6]) -> Batch {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), RECEIVED);
+    let mut batch = Batch::new(Vec::new(), RECEIVED);
     let [host, app_name, proc_id, msg_id, structured_data, body] =
         fields.map(|field| batch.append(field));
     let flags = flags::CREATED;
@@ -317,7 +317,7 @@ proptest! {
         let head = Decoder::new(Format::Rfc5424, Mode::Strict)
             .decode(&written, Span::new(0, written.len()), UnixNanos(0))
             .unwrap();
-        let mut again = Batch::new(written.clone(), SourceId(0), UnixNanos(0));
+        let mut again = Batch::new(written.clone(), UnixNanos(0));
         again.push(&head);
         let (one, two) = (batch.record(0).unwrap(), again.record(0).unwrap());
         prop_assert!(two.is_verbatim());

@@ -1,10 +1,10 @@
 //! Splitting records, and answers that would take more memory than they cost.
 
 use super::*;
-use logboom_record::{FieldId, Head, SourceId, flags};
+use logboom_record::{FieldId, Head, flags};
 
 fn batch_of(bodies: &[&str]) -> Batch {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(0));
+    let mut batch = Batch::new(Vec::new(), UnixNanos(0));
     for body in bodies {
         let raw = batch.append(body.as_bytes());
         batch.push(&Head { raw, body: raw, severity: 6, ..Head::default() });

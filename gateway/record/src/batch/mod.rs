@@ -1,9 +1,13 @@
 //! The batch: records moved together in one arena.
 
+mod image;
+
 use std::collections::HashMap;
 
 use crate::row::{Head, STRIDE, Span, column, flags};
-use crate::{Facility, FieldId, Severity, SourceId, UnixNanos, app_hash};
+use crate::{Facility, FieldId, Severity, UnixNanos, app_hash};
+
+pub use image::ImageError;
 
 /// Words of one row of the field table: record, name, kind, then two words of value.
 pub const FIELD_STRIDE: usize = 5;
@@ -49,27 +53,21 @@ pub struct Batch {
     rows: Vec<u32>,
     fields: Vec<u32>,
     received: UnixNanos,
-    source: SourceId,
 }
 
 impl Batch {
-    /// A batch without records over `arena`, received at `received` by `source`.
+    /// A batch without records over `arena`, received at `received`.
     #[must_use]
-    pub fn new(arena: Vec<u8>, source: SourceId, received: UnixNanos) -> Self {
-        Self { arena, rows: Vec::new(), fields: Vec::new(), received, source }
+    pub fn new(arena: Vec<u8>, received: UnixNanos) -> Self {
+        Self { arena, rows: Vec::new(), fields: Vec::new(), received }
     }
 
     /// The same with a table of rows made before, of [`STRIDE`] words each; a trailing part of a
     /// row is cut off.
     #[must_use]
-    pub fn from_rows(
-        arena: Vec<u8>,
-        mut rows: Vec<u32>,
-        source: SourceId,
-        received: UnixNanos,
-    ) -> Self {
+    pub fn from_rows(arena: Vec<u8>, mut rows: Vec<u32>, received: UnixNanos) -> Self {
         rows.truncate(rows.len() / STRIDE * STRIDE);
-        Self { arena, rows, fields: Vec::new(), received, source }
+        Self { arena, rows, fields: Vec::new(), received }
     }
 
     /// Adds a record; its spans point into the arena.
@@ -118,12 +116,6 @@ impl Batch {
     #[must_use]
     pub fn received(&self) -> UnixNanos {
         self.received
-    }
-
-    /// The source that took them in.
-    #[must_use]
-    pub fn source(&self) -> SourceId {
-        self.source
     }
 
     /// Memory held: what admission counts, in bytes.
@@ -232,7 +224,7 @@ impl Batch {
         if created.is_empty() {
             return;
         }
-        let old = std::mem::replace(self, Self::new(Vec::new(), self.source, self.received));
+        let old = std::mem::replace(self, Self::new(Vec::new(), self.received));
         let mut pending = created.iter().peekable();
         for (number, record) in (0u32..).zip(old.records()) {
             self.push_copy(record, None);
@@ -261,7 +253,7 @@ impl Batch {
     /// once: what parsers made of a few bytes does not grow here.
     #[must_use]
     pub fn extract(&self, selection: &Selection) -> Self {
-        let mut out = Self::new(Vec::new(), self.source, self.received);
+        let mut out = Self::new(Vec::new(), self.received);
         let mut copied = Copied::default();
         for (new_index, index) in selection.iter(self.len()).enumerate() {
             let Some(record) = self.record(index) else { continue };

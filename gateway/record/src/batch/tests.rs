@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn batch_of(bodies: &[&str]) -> Batch {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(7));
+    let mut batch = Batch::new(Vec::new(), UnixNanos(7));
     for body in bodies {
         let raw = batch.append(body.as_bytes());
         batch.push(&Head { raw, body: raw, severity: 6, facility: 1, ..Head::default() });
@@ -14,7 +14,7 @@ fn batch_of(bodies: &[&str]) -> Batch {
 
 #[test]
 fn a_row_survives_packing() {
-    let mut batch = Batch::new(b"hello web-1 shop".to_vec(), SourceId(3), UnixNanos(9));
+    let mut batch = Batch::new(b"hello web-1 shop".to_vec(), UnixNanos(9));
     let head = Head {
         time: -5,
         raw: Span::new(0, 16),
@@ -41,7 +41,7 @@ fn a_row_survives_packing() {
 
 #[test]
 fn spans_outside_the_arena_read_as_empty() {
-    let mut batch = Batch::new(b"abc".to_vec(), SourceId(0), UnixNanos(0));
+    let mut batch = Batch::new(b"abc".to_vec(), UnixNanos(0));
     batch.push(&Head { body: Span { offset: 2, len: u32::MAX }, ..Head::default() });
     assert_eq!(batch.record(0).unwrap().body(), b"");
 }

@@ -4,41 +4,25 @@
 //! run tells all. Nothing with a stand-in ever leaves: [`check`] gives a configuration only if all
 //! its parts are whole, and its caller drops it if the report has anything in it.
 
+mod delivery;
+mod network;
 mod orders;
+mod sources;
 mod value;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::defaults;
-use super::raw::{Raw, RawControl, RawGuest, RawLimits, RawPipeline, RawSource, Text, Texts};
+use super::raw::{Raw, RawControl, RawGuest, RawLimits, RawPipeline, Text, Texts};
 use super::report::{ProblemKind, Report, nearest, quote};
 use super::secret::{self, Secret};
 use super::unit;
-use super::{
-    AppTemplate, Component, Config, Control, Format, Framing, Guest, Limits, OnFault, Oversize,
-    Pipeline, STANDARD_GUESTS, Source, SourceUrl,
-};
-use value::{choice, count, duration, size};
+use super::{Component, Config, Control, Guest, Limits, OnFault, Pipeline, STANDARD_GUESTS};
+use value::{choice, connections, count, duration, part, size};
 
-/// Indices of sources cross to other rooms in 16 bits.
-const SOURCES_MAX: usize = u16::MAX as usize;
-
-/// Stands in for a URL that could not be read.
-const NO_URL: SourceUrl = SourceUrl::SyslogTcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
-
-const FRAMINGS: &[(&str, Framing)] = &[
-    ("auto", Framing::Auto),
-    ("octet", Framing::Octet),
-    ("lf", Framing::Lf),
-    ("nul", Framing::Nul),
-];
-const FORMATS: &[(&str, Format)] =
-    &[("auto", Format::Auto), ("rfc5424", Format::Rfc5424), ("rfc3164", Format::Rfc3164)];
-const OVERSIZES: &[(&str, Oversize)] =
-    &[("truncate", Oversize::Truncate), ("reject", Oversize::Reject)];
 const ON_FAULTS: &[(&str, OnFault)] =
     &[("park", OnFault::Park), ("pass", OnFault::Pass), ("drop", OnFault::Drop)];
 
@@ -55,15 +39,20 @@ pub(super) fn check(
     let control = check_control(&raw.control, env, report);
     let limits = check_limits(&raw.limits, report);
     let data = check_data(raw.data.as_ref(), report);
-    let sources: Vec<_> = raw.sources.iter().map(|source| check_source(source, report)).collect();
+    let spool = delivery::check_spool(&raw.spool, &data, report);
+    let durability = delivery::check_durability(raw, report);
+    let parked = delivery::check_parked(&raw.parked, report);
+    let network = network::check(&raw.network, report);
+    let sources: Vec<_> = raw.sources.iter().map(|raw| sources::check(raw, report)).collect();
     let guests: Vec<_> = raw.guests.iter().map(|guest| check_guest(guest, report)).collect();
-    check_listeners(&sources, raw, &control, report);
+    sources::check_listeners(&sources, raw, &control, report);
 
     let mut taken = HashMap::new();
     let pipelines = raw.pipelines.iter().map(|pipeline| Pipeline {
         sources: check_sources(pipeline, &source_names, &mut taken, report),
         guests: resolve("guests", pipeline.guests.as_ref(), &guest_names, report),
         routes: resolve("routes", pipeline.routes.as_ref(), &route_names, report),
+        durability: delivery::check_pipeline(raw, pipeline, durability, report),
     });
     let pipelines = pipelines.collect();
     let (routes, drains) = orders::check(raw, &sources, report);
@@ -71,6 +60,10 @@ pub(super) fn check(
     Some(Config {
         control,
         limits,
+        spool,
+        durability,
+        parked,
+        network,
         data,
         sources: sources.into_iter().collect::<Option<_>>()?,
         guests: guests.into_iter().collect::<Option<_>>()?,
@@ -167,27 +160,14 @@ fn check_secret(
 
 fn check_limits(raw: &RawLimits, report: &mut Report<'_>) -> Limits {
     let memory = size("memory", raw.memory.as_ref(), &defaults::MEMORY, report);
-    let queue_bounds = defaults::Bounds {
-        default: defaults::QUEUE.default.min(memory),
-        least: defaults::QUEUE.least,
-        most: defaults::QUEUE.most,
-    };
-    let queue = size("queue", raw.queue.as_ref(), &queue_bounds, report);
-    if let Some(text) = raw.queue.as_ref().filter(|_| queue > memory) {
-        let (value, least) = (quote(text.get_ref()), unit::write_size(queue_bounds.least));
-        let most = format!("memory, which is {}", unit::write_size(memory));
-        let kind = ProblemKind::OutOfRange { key: "queue".to_owned(), value, least, most };
-        report.add(text.span().start, kind);
-    }
-    let connections = raw.max_connections.as_ref();
-    let connections = count("max_connections", connections, &defaults::MAX_CONNECTIONS, report);
+    let queue = part("queue", raw.queue.as_ref(), &defaults::QUEUE, ("memory", memory), report);
     Limits {
-        // The range ends far below.
-        max_connections: u16::try_from(connections).unwrap_or(u16::MAX),
+        max_connections: connections(raw.max_connections.as_ref(), report),
         memory,
         record: size("record", raw.record.as_ref(), &defaults::RECORD, report),
         queue,
         shutdown: duration("shutdown", raw.shutdown.as_ref(), &defaults::SHUTDOWN, report),
+        attempt: duration("attempt", raw.attempt.as_ref(), &defaults::ATTEMPT, report),
     }
 }
 
@@ -204,104 +184,6 @@ fn check_path(key: &'static str, text: &Text, report: &mut Report<'_>) -> PathBu
         report.add(text.span().start, ProblemKind::Path { key });
     }
     PathBuf::from(text.get_ref())
-}
-
-fn check_source(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> {
-    let name = raw.name.as_ref();
-    let url = raw.url.as_ref().and_then(|text| {
-        let parsed = SourceUrl::parse(text.get_ref());
-        let refuse = |error| report.add(text.span().start, ProblemKind::Url { key: "url", error });
-        parsed.map_err(refuse).ok()
-    });
-    if let Some(url) = url {
-        check_pointless(raw, url, report);
-    }
-    let app = raw.app.as_ref().map_or_else(AppTemplate::app_name, |text| {
-        AppTemplate::parse(text.get_ref()).unwrap_or_else(|error| {
-            report.add(text.span().start, ProblemKind::Template(error));
-            AppTemplate::app_name()
-        })
-    });
-    let receive = raw.receive_buffer.as_ref();
-    let timeout = raw.frame_timeout.as_ref();
-    let sessions = raw.max_sessions.as_ref();
-    let source = Source {
-        name: name.map(|text| text.get_ref().clone()).unwrap_or_default(),
-        url: url.unwrap_or(NO_URL),
-        app,
-        framing: choice("framing", raw.framing.as_ref(), Framing::Auto, FRAMINGS, report),
-        format: choice("format", raw.format.as_ref(), Format::Auto, FORMATS, report),
-        strict: raw.strict.unwrap_or(false),
-        oversize: choice("oversize", raw.oversize.as_ref(), Oversize::Truncate, OVERSIZES, report),
-        max_sessions: count("max_sessions", sessions, &defaults::MAX_SESSIONS, report),
-        idle: duration("idle", raw.idle.as_ref(), &defaults::IDLE, report),
-        frame_timeout: duration("frame_timeout", timeout, &defaults::FRAME_TIMEOUT, report),
-        receive_buffer: size("receive_buffer", receive, &defaults::RECEIVE_BUFFER, report),
-    };
-    (name.is_some() && url.is_some()).then_some(source)
-}
-
-/// A key that does nothing is a misunderstanding: better told than kept.
-fn check_pointless(raw: &RawSource, url: SourceUrl, report: &mut Report<'_>) {
-    let scheme = url.scheme();
-    let mut refuse = |key, at: Option<usize>, reason| {
-        if let Some(at) = at {
-            report.add(at, ProblemKind::Pointless { key, scheme, reason });
-        }
-    };
-    let at = |text: &Option<Text>| text.as_ref().map(|text| text.span().start);
-    match url {
-        SourceUrl::SyslogUdp(_) => {
-            let sessions = "datagrams have no sessions";
-            refuse("framing", at(&raw.framing), "each datagram is one frame");
-            refuse("frame_timeout", at(&raw.frame_timeout), "each datagram is one frame");
-            refuse("idle", at(&raw.idle), sessions);
-            let max_sessions = raw.max_sessions.as_ref().map(|number| number.span().start);
-            refuse("max_sessions", max_sessions, sessions);
-        }
-        SourceUrl::SyslogTcp(_) => {
-            let reason = "a stream waits at its sender";
-            refuse("receive_buffer", at(&raw.receive_buffer), reason);
-        }
-    }
-}
-
-/// No two listeners may want the same address.
-fn check_listeners(
-    sources: &[Option<Source>],
-    raw: &Raw,
-    control: &Control,
-    report: &mut Report<'_>,
-) {
-    if sources.len() > SOURCES_MAX {
-        let at = raw.sources.get(SOURCES_MAX).map_or(0, |source| source.at);
-        let (what, count) = ("sources", sources.len());
-        report.add(at, ProblemKind::TooMany { what, count, most: SOURCES_MAX });
-    }
-    let mut taken: HashMap<SourceUrl, Option<usize>> = HashMap::new();
-    if control.listen.port() != 0 {
-        let at = raw.control.listen.as_ref().map(|text| text.span().start);
-        taken.insert(SourceUrl::SyslogTcp(control.listen), at);
-    }
-    for (source, raw) in sources.iter().zip(&raw.sources) {
-        let (Some(source), Some(text)) = (source, &raw.url) else { continue };
-        let at = text.span().start;
-        if source.url.address().port() == 0 {
-            continue;
-        }
-        match taken.get(&source.url) {
-            None => {
-                taken.insert(source.url, Some(at));
-            }
-            Some(first) => {
-                let line = first.map(|first| report.line(first));
-                let is_control = source.url == SourceUrl::SyslogTcp(control.listen);
-                let owner = if is_control { ", that of [control]," } else { "" };
-                let what = format!("address {}{owner}", source.url.address());
-                report.add(at, ProblemKind::Duplicate { what, line });
-            }
-        }
-    }
 }
 
 fn check_guest(raw: &RawGuest, report: &mut Report<'_>) -> Option<Guest> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::defaults::Bounds;
+use super::super::defaults::{Bounds, MAX_CONNECTIONS};
 use super::super::raw::{Integer, Text};
 use super::super::report::{ProblemKind, Report, nearest, quote};
 use super::super::unit;
@@ -66,6 +66,32 @@ pub(super) fn size(
     };
     report.add(text.span().start, kind);
     bounds.default
+}
+
+/// A size in its range that is part of another size, by default not more than all of it.
+pub(super) fn part(
+    key: &'static str,
+    text: Option<&Text>,
+    bounds: &Bounds<usize>,
+    (whole, most): (&str, usize),
+    report: &mut Report<'_>,
+) -> usize {
+    let default = bounds.default.min(most);
+    let size = size(key, text, &Bounds { default, ..*bounds }, report);
+    if let Some(text) = text.filter(|_| size > most) {
+        let (value, least) = (quote(text.get_ref()), unit::write_size(bounds.least));
+        let most = format!("{whole}, which is {}", unit::write_size(most));
+        let key = key.to_owned();
+        report.add(text.span().start, ProblemKind::OutOfRange { key, value, least, most });
+    }
+    size
+}
+
+/// A number of connections.
+pub(super) fn connections(number: Option<&Integer>, report: &mut Report<'_>) -> u16 {
+    let count = count("max_connections", number, &MAX_CONNECTIONS, report);
+    // The range ends far below.
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 /// A duration in its range.

@@ -36,13 +36,17 @@ fn rows(place: &str) -> Vec<[&'static str; 3]> {
 
 /// A file with the table of that place and its required keys, and one line more.
 fn minimal(place: &str, key: &str, line: &str) -> String {
-    let scheme = if key == "receive_buffer" { "udp" } else { "tcp" };
+    let scheme = match key {
+        "receive_buffer" => "syslog+udp",
+        "window" => "relp",
+        _ => "syslog+tcp",
+    };
     let rest = match place {
-        "[[source]]" => format!("name = 's'\nurl = 'syslog+{scheme}://127.0.0.1:1'\n"),
+        "[[source]]" => format!("name = 's'\nurl = '{scheme}://127.0.0.1:1'\n"),
         "[[guest]]" => "name = 'g'\nuse = 'std:json'\n".to_owned(),
         "[[pipeline]]" => "sources = ['s']\n".to_owned(),
-        "[[route]]" => "name = 'r'\nurl = 'stdout:'\n".to_owned(),
-        "[[drain]]" => "app = 'a'\nurl = 'stdout:'\n".to_owned(),
+        "[[route]]" => "name = 'r'\nurl = 'syslog://h'\n".to_owned(),
+        "[[drain]]" => "app = 'a'\nurl = 'syslog://h'\n".to_owned(),
         _ => String::new(),
     };
     let source = "[[source]]\nname = 's'\nurl = 'syslog+tcp://127.0.0.1:1'\n";
@@ -94,7 +98,7 @@ fn the_defaults_in_the_book_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 21);
+    assert_eq!(checked, 31);
 }
 
 #[test]
@@ -113,7 +117,11 @@ fn the_ranges_in_the_book_are_the_ranges() {
             let outside = |value: &str| {
                 let text = minimal(shape.place, key, &format!("{key} = {value}"));
                 let problems = parse(&text).unwrap_err().to_string();
-                let most = if most == "`memory`" { "1024GiB" } else { most };
+                let most = match most {
+                    "`memory`" => "1024GiB",
+                    "`max`" => "65536GiB",
+                    most => most,
+                };
                 assert!(problems.ends_with(&format!("allowed: {least} to {most}")), "{problems}");
             };
             let size = least.ends_with('B');
@@ -124,12 +132,12 @@ fn the_ranges_in_the_book_are_the_ranges() {
             } else {
                 "\"0ms\""
             });
-            let huge = if size { "\"2000GiB\"" } else { "\"1000h\"" };
+            let huge = if size { "\"99999GiB\"" } else { "\"9999d\"" };
             outside(if number { "99999999" } else { huge });
             checked += 1;
         }
     }
-    assert_eq!(checked, 13);
+    assert_eq!(checked, 22);
 }
 
 #[test]

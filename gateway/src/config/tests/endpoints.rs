@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn destination_urls_are_refused_with_the_part_that_is_wrong() {
-    const SCHEMES: &str = "file, stdout, syslog, syslog+tcp, syslog+udp";
+    const SCHEMES: &str = "file, http, https, relp, relps, stdout, syslog, syslog+tcp, \
+                           syslog+tls, syslog+udp";
     let check = |url: &str, expected: &str| {
         let text = format!("[[drain]]\napp = 'a'\nurl = '{url}'");
         check(&text, &[&format!("3:7: url: {expected}")]);
@@ -65,13 +66,29 @@ fn destination_urls_are_refused_with_the_part_that_is_wrong() {
     );
     check(
         "syslog+udp://h?framing=lf",
-        "unknown query key \"framing\"; allowed for syslog+udp: format",
+        "unknown query key \"framing\"; allowed for syslog+udp: format, max_bytes",
     );
     check("syslog://h?framing", "query framing=\"\" is unknown; allowed: octet, lf");
     check(
         "syslog://h?format=rfc3164&format=rfc5424",
         "query key \"format\" is there twice; allowed: once",
     );
+    for number in ["479", "65508", "", "+500", "1e3"] {
+        check(
+            &format!("syslog+udp://h?max_bytes={number}"),
+            &format!("query max_bytes={number:?} is out of range; allowed: 480 to 65507"),
+        );
+    }
+    check("relp://h?format=json", "unknown query key \"format\"; allowed for relp: none");
+    check("relps://h/x", "has a path, which relps has no use for; allowed: relps://host:port");
+}
+
+#[test]
+fn files_and_the_console_are_refused_with_the_part_that_is_wrong() {
+    let check = |url: &str, expected: &str| {
+        let text = format!("[[drain]]\napp = 'a'\nurl = '{url}'");
+        check(&text, &[&format!("3:7: url: {expected}")]);
+    };
     check(
         "stdout:x",
         "has more than a query behind stdout:; allowed: stdout: or stdout:?format=json",
@@ -93,6 +110,45 @@ fn destination_urls_are_refused_with_the_part_that_is_wrong() {
 }
 
 #[test]
+fn http_urls_are_refused_with_the_part_that_is_wrong() {
+    let check = |url: &str, expected: &str| {
+        let text = format!("[[drain]]\napp = 'a'\nurl = '{url}'");
+        check(&text, &[&format!("3:7: url: {expected}")]);
+    };
+    check("http:h", "has no host; write http://host:port");
+    check("https:///x", "has no host; write https://host:port");
+    check("https://u:p@", "has no host; write https://host:port");
+    check("https://h:0/", "port \"0\" is no port; allowed: 1 to 65535");
+    check(
+        "http://h?format=jsn",
+        "query format=\"jsn\" is unknown; did you mean \"json\"? allowed: logplex, ndjson, json, \
+         raw",
+    );
+    check("http://h?gzip", "query gzip=\"\" is unknown; allowed: true, false");
+    check("http://h?http=3", "query http=\"3\" is unknown; allowed: 1.1, 2");
+    check("http://h?a=1&gzip=true&gzip=true", "query key \"gzip\" is there twice; allowed: once");
+    for (target, bad) in [
+        ("/<", '<'),
+        ("/a\"", '"'),
+        ("/[x]", '['),
+        ("/?a|b", '|'),
+        ("/%", '%'),
+        ("/%4", '%'),
+        ("/?%zz", '%'),
+    ] {
+        let expected = format!("has the character {bad:?} in its path or query; write it as %XX");
+        check(&format!("http://h{target}"), &expected);
+    }
+    for userinfo in ["", ":", "a%", "a%3Ab", "a:%0A", "a@b", "%ff", "a|b", "%00"] {
+        check(
+            &format!("https://{userinfo}@h"),
+            "has credentials that cannot be read; allowed: user:password@ before the host, no : in \
+             the user, and %XX for any of / ? # @ and %",
+        );
+    }
+}
+
+#[test]
 fn source_urls_are_addresses_of_this_machine() {
     let check = |url: &str, expected: &str| {
         let text = format!("[[source]]\nname = 's'\nurl = '{url}'");
@@ -103,10 +159,16 @@ fn source_urls_are_addresses_of_this_machine() {
         "host \"example.com\" cannot be listened on; allowed: an IP \
           address of this machine, or localhost",
     );
-    check("syslog://0.0.0.0", "unknown scheme \"syslog\"; supported: syslog+tcp, syslog+udp");
+    check("syslog://0.0.0.0", "unknown scheme \"syslog\"; supported: relp, syslog+tcp, syslog+udp");
     check(
         "syslog+tcp://0.0.0.0?framing=lf",
         "unknown query key \"framing\"; allowed for syslog+tcp: none",
+    );
+    check("relp://0.0.0.0?window=9", "unknown query key \"window\"; allowed for relp: none");
+    check(
+        "relps://0.0.0.0",
+        "scheme \"relps\" is not supported yet by this build; supported: relp, \
+         syslog+tcp, syslog+udp",
     );
     check("syslog+tcp://0.0.0.0:70000", "port \"70000\" is no port; allowed: 0 to 65535");
 }
@@ -119,6 +181,10 @@ fn listeners_do_not_want_the_same_address() {
         &["6:7: address 127.0.0.1:1 is already used on line 3; allowed: once"],
     );
     valid(&format!("{UDP}\n{second}\n"));
+    check(
+        &format!("{TCP}\n{}\n", second.replace("syslog+tcp", "relp")),
+        &["6:7: address 127.0.0.1:1 is already used on line 3; allowed: once"],
+    );
     check(
         "[[source]]\nname = 't'\nurl = 'syslog+tcp://127.0.0.1:5000'",
         &[
@@ -187,6 +253,10 @@ fn records_do_not_go_round_for_ever() {
         ("syslog+udp://0.0.0.0:9", "syslog+udp://127.0.0.2:9"),
         ("syslog+tcp://[::]:9", "syslog://[::1]:9"),
         ("syslog+tcp://[::]:9", "syslog://127.0.0.1:9"),
+        ("relp://127.0.0.1:9", "relp://127.0.0.1:9"),
+        // What is no syslog comes in as lines of something else.
+        ("syslog+tcp://127.0.0.1:9", "http://u:p@localhost:9/x"),
+        ("syslog+tcp://127.0.0.1:9", "syslog+tls://127.0.0.1:9"),
     ] {
         assert_eq!(order(source, destination), Err(expected.to_owned()), "{source} {destination}");
     }

@@ -1,5 +1,6 @@
 //! What a configuration becomes, and that the documentation says the same.
 
+mod delivery;
 mod documented;
 mod endpoints;
 mod refused;
@@ -46,7 +47,24 @@ fn an_empty_file_is_all_defaults() {
             record: 64 << 10,
             queue: 32 << 20,
             shutdown: Duration::from_secs(10),
+            attempt: Duration::from_secs(10),
         }
+    );
+    assert_eq!(
+        config.spool,
+        Spool {
+            enabled: true,
+            path: PathBuf::from("logboom-data/spool"),
+            max: 10 << 30,
+            share: 1 << 30,
+            segment: 64 << 20,
+        }
+    );
+    assert_eq!(config.durability, Durability::Memory);
+    assert_eq!(config.parked, Parked { max: 1 << 30, age: Duration::from_secs(2_592_000) });
+    assert_eq!(
+        config.network,
+        Network { allow: vec![], deny: vec![], guard: Guard::Tenants, nameservers: vec![] }
     );
     assert_eq!(config.data, Path::new("logboom-data"));
     assert!(config.sources.is_empty() && config.guests.is_empty());
@@ -67,7 +85,12 @@ fn the_embedded_configuration_listens_on_loopback_alone() {
     assert_eq!(guests, [&standard("access"), &standard("oom"), &standard("count")]);
     assert_eq!(
         config.pipelines,
-        [Pipeline { sources: vec![0, 1], guests: vec![0, 1, 2], routes: vec![0] }]
+        [Pipeline {
+            sources: vec![0, 1],
+            guests: vec![0, 1, 2],
+            routes: vec![0],
+            durability: Durability::Memory,
+        }]
     );
     let console = &config.routes[0];
     assert_eq!(console.name, "console");
@@ -75,7 +98,7 @@ fn the_embedded_configuration_listens_on_loopback_alone() {
 }
 
 #[test]
-fn every_key_reaches_its_field() {
+fn every_key_of_the_process_reaches_its_field() {
     let config = valid(include_str!("every_key.toml"));
     assert_eq!(config.data, Path::new("d"));
     assert_eq!(config.control.listen.to_string(), "[::1]:81");
@@ -88,8 +111,36 @@ fn every_key_reaches_its_field() {
             record: 1000,
             queue: 2 << 20,
             shutdown: Duration::from_millis(1500),
+            attempt: Duration::from_secs(3),
         }
     );
+    assert_eq!(
+        config.spool,
+        Spool {
+            enabled: true,
+            path: PathBuf::from("spools"),
+            max: 1 << 30,
+            share: 2 << 20,
+            segment: 1 << 20,
+        }
+    );
+    assert_eq!(config.durability, Durability::Disk);
+    assert_eq!(config.parked, Parked { max: 16 << 20, age: Duration::from_secs(2 * 86_400) });
+    let cidr = |text| Cidr::parse(text).unwrap();
+    assert_eq!(
+        config.network,
+        Network {
+            allow: vec![cidr("127.0.0.1/32"), cidr("fd00::/8")],
+            deny: vec![cidr("10.0.0.0/8")],
+            guard: Guard::All,
+            nameservers: ["10.0.0.53:53", "[::1]:5353"].map(|text| text.parse().unwrap()).into(),
+        }
+    );
+}
+
+#[test]
+fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
+    let config = valid(include_str!("every_key.toml"));
     let udp = &config.sources[0];
     assert_eq!(udp.url, SourceUrl::SyslogUdp(SocketAddr::from(([0, 0, 0, 0], 514))));
     assert_eq!((udp.format, udp.receive_buffer), (Format::Rfc3164, 4096));
@@ -107,8 +158,13 @@ fn every_key_reaches_its_field() {
             idle: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(2),
             receive_buffer: 8 << 20,
+            window: 128,
         }
     );
+    let relp = &config.sources[2];
+    assert_eq!(relp.url, SourceUrl::Relp(SocketAddr::from(([127, 0, 0, 1], 2514))));
+    assert_eq!((relp.window, relp.max_sessions), (9, 4));
+    assert_eq!((relp.idle, relp.frame_timeout), (Duration::from_secs(3), Duration::from_secs(1)));
     assert_eq!(
         config.guests[0],
         Guest {
@@ -126,16 +182,50 @@ fn every_key_reaches_its_field() {
     assert_eq!(
         config.pipelines,
         [
-            Pipeline { sources: vec![1], guests: vec![1, 0], routes: vec![1, 0] },
-            Pipeline { sources: vec![0], guests: vec![0], routes: vec![] },
+            Pipeline {
+                sources: vec![1],
+                guests: vec![1, 0],
+                routes: vec![1, 0],
+                durability: Durability::Memory,
+            },
+            Pipeline {
+                sources: vec![0],
+                guests: vec![0],
+                routes: vec![],
+                durability: Durability::Disk,
+            },
         ]
     );
+}
+
+#[test]
+fn every_key_of_orders_reaches_its_field() {
+    let config = valid(include_str!("every_key.toml"));
     let orders = config.routes.iter().map(|route| (&*route.name, &*route.destination.canonical));
     let orders: Vec<_> = orders.collect();
     assert_eq!(orders, [("file", "file:///a/b?format=raw"), ("peer", "syslog+tcp://h:514")]);
     assert_eq!(config.routes[1].when_full, Some(WhenFull::Block));
     let drains = config.drains.iter().map(|drain| (&*drain.app, drain.when_full));
-    assert_eq!(drains.collect::<Vec<_>>(), [("*", None), ("web-shop", Some(WhenFull::Shed))]);
+    let drains: Vec<_> = drains.take(3).collect();
+    assert_eq!(
+        drains,
+        [("*", None), ("web-shop", Some(WhenFull::Shed)), ("web-shop", Some(WhenFull::Spool))]
+    );
+    let tls = &config.drains[2];
+    assert_eq!(tls.max_connections, Some(2));
+    assert_eq!(
+        tls.tls,
+        TlsFiles {
+            ca: Some(PathBuf::from("ca.pem")),
+            cert: Some(PathBuf::from("own.pem")),
+            key: Some(PathBuf::from("own.key")),
+            server_name: Some("logs.example.com".to_owned()),
+        }
+    );
+    assert_eq!(
+        (&config.drains[0].tls, config.drains[0].max_connections),
+        (&TlsFiles::default(), None)
+    );
 }
 
 #[test]

@@ -10,14 +10,15 @@ fn check_line(table: &str, line: &str, expected: &str) {
 }
 
 const GUEST: &str = "[[guest]]\nname = 'g'\nuse = 'std:json'";
+const RELP: &str = "[[source]]\nname = 's'\nurl = 'relp://127.0.0.1:1'";
 const ROUTE: &str = "[[route]]\nname = 'r'\nurl = 'syslog://h'";
 
 #[test]
 fn unknown_keys_are_refused_with_the_nearest_known_one() {
-    const TOP: &str = "allowed: [control], data, [[drain]], [[guest]], [limits], [[pipeline]], \
-                       [[route]], [[source]]";
+    const TOP: &str = "allowed: [control], data, [[drain]], [[guest]], [limits], [network], \
+                       [parked], [[pipeline]], [[route]], [[source]], [spool]";
     const SOURCE: &str = "allowed: app, format, frame_timeout, framing, idle, max_sessions, name, \
-                          oversize, receive_buffer, strict, url";
+                          oversize, receive_buffer, strict, url, window";
     let top = |line: &str, expected: &str| check(line, &[&format!("{expected} {TOP}")]);
     top("daat = 1", "1:1: unknown key \"daat\"; did you mean \"data\"?");
     top("[limit]\nx = 1", "1:2: unknown table \"limit\"; did you mean [limits]?");
@@ -36,19 +37,16 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     check(
         "[limits]\ndata = 'x'",
         &["2:1: unknown key \"data\" in [limits]; it belongs at the top of the file; \
-         allowed: max_connections, memory, queue, record, shutdown"],
+         allowed: attempt, max_connections, memory, queue, record, shutdown"],
     );
 }
 
 #[test]
 fn what_is_planned_is_told_from_what_is_unknown() {
     const TOP: &str = "is not supported yet by this build; supported: [control], data, [[drain]], \
-                       [[guest]], [limits], [[pipeline]], [[route]], [[source]]";
+                       [[guest]], [limits], [network], [parked], [[pipeline]], [[route]], \
+                       [[source]], [spool]";
     check("[store]\nurl = 'file:x'", &[&format!("1:2: [store] {TOP}")]);
-    check(
-        "[spool]\n[network]",
-        &[&format!("1:2: [spool] {TOP}"), &format!("2:2: [network] {TOP}")],
-    );
     let line = |table, line, expected: &str, supported: &str| {
         let expected =
             format!("{expected} is not supported yet by this build; supported: {supported}");
@@ -59,9 +57,8 @@ fn what_is_planned_is_told_from_what_is_unknown() {
         "cert = 'x'",
         "1: key \"cert\"",
         "app, format, frame_timeout, framing, idle, \
-          max_sessions, name, oversize, receive_buffer, strict, url",
+          max_sessions, name, oversize, receive_buffer, strict, url, window",
     );
-    line(ROUTE, "when_full = 'spool'", "13: when_full = \"spool\"", "block, shed");
     line(
         "[[guest]]\nname = 'g'",
         "use = 'oci://x'",
@@ -72,13 +69,13 @@ fn what_is_planned_is_told_from_what_is_unknown() {
         "[[source]]\nname = 's'",
         "url = 'syslog+tls://0.0.0.0'",
         "7: url: scheme \"syslog+tls\"",
-        "syslog+tcp, syslog+udp",
+        "relp, syslog+tcp, syslog+udp",
     );
     line(
         "[[route]]\nname = 'r'",
-        "url = 'HTTPS://h/x'",
-        "7: url: scheme \"https\"",
-        "file, stdout, syslog, syslog+tcp, syslog+udp",
+        "url = 'OTLP://h/x'",
+        "7: url: scheme \"otlp\"",
+        "file, http, https, relp, relps, stdout, syslog, syslog+tcp, syslog+tls, syslog+udp",
     );
 }
 
@@ -165,7 +162,7 @@ fn words_numbers_and_units_are_told_with_what_is_allowed() {
     check_line(
         ROUTE,
         "when_full = 'wait'",
-        "13: when_full = \"wait\" is unknown; allowed: block, shed",
+        "13: when_full = \"wait\" is unknown; allowed: spool, shed, block",
     );
     check_line(
         "[[guest]]\nname = 'g'",
@@ -193,8 +190,8 @@ fn words_numbers_and_units_are_told_with_what_is_allowed() {
     check_line(
         "[limits]",
         "shutdown = '10m'",
-        "12: shutdown = \"10m\" is no duration; allowed: a whole number and one of ms, s, min, h, as \
-         in \"250ms\"",
+        "12: shutdown = \"10m\" is no duration; allowed: a whole number and one of ms, s, min, h, d, \
+         as in \"250ms\"",
     );
     check_line(
         "[limits]",
@@ -294,6 +291,26 @@ fn keys_without_an_effect_are_refused() {
         TCP,
         "receive_buffer = '1MiB'",
         "18: \"receive_buffer\" does nothing on a syslog+tcp source: a stream waits at its sender",
+    );
+    check(
+        TCP,
+        "window = 1",
+        "10: \"window\" does nothing on a syslog+tcp source: records are not answered",
+    );
+    check(
+        UDP,
+        "window = 1",
+        "10: \"window\" does nothing on a syslog+udp source: records are not answered",
+    );
+    check(
+        RELP,
+        "framing = 'octet'",
+        "11: \"framing\" does nothing on a relp source: RELP has its own",
+    );
+    check(
+        RELP,
+        "receive_buffer = '1MiB'",
+        "18: \"receive_buffer\" does nothing on a relp source: a stream waits at its sender",
     );
 }
 

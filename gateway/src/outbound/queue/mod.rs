@@ -9,6 +9,7 @@
 //! Concurrency: one lock around all of it, held for pushes and pops, never over an await.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub(super) struct Item {
     pub(super) parcel: Arc<Parcel>,
     pub(super) selection: Selection,
     pub(super) records: usize,
+    /// The entry of the spool that has them too.
+    pub(super) held: Option<u64>,
     bytes: usize,
     since: Instant,
     /// Place in its line, from 1.
@@ -75,19 +78,21 @@ struct Line {
     /// Tells this line from a later one of the same number.
     id: u64,
     entries: VecDeque<Entry>,
-    /// Items ever pushed; the sequence number of the last one.
+    /// Whether a worker serves it.
+    is_served: bool,
+    /// Sequence numbers of the last entry that was pushed, popped, and done with. Entries are done
+    /// with in order; what lies between the last two is in the worker's hand.
     pushed: u64,
-    /// Sequence number of the item that a worker has in hand.
-    in_hand: Option<u64>,
+    popped: u64,
+    finished: u64,
     /// When the last item was done with.
     idle_since: Instant,
 }
 
 #[derive(Debug)]
 struct Inner {
+    /// The line of a lane is the one of its number, modulo their count.
     lines: Vec<Line>,
-    /// The connection of each lane.
-    lanes: Vec<u16>,
     /// Lanes with items since the last growth, as bits.
     lanes_used: [u64; LANES / 64],
     bytes: usize,
@@ -104,27 +109,24 @@ pub(super) struct LineKey {
     id: u64,
 }
 
-impl LineKey {
-    /// The line that is there from the beginning.
-    pub(super) const FIRST: Self = Self { number: 0, id: 0 };
-}
-
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Queue {
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
     inner: Mutex<Inner>,
     work: Notify,
     space: Notify,
 }
 
 /// What a push did.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Pushed {
-    /// Records shed to make room.
-    pub(super) shed: usize,
+    /// Items shed to make room.
+    pub(super) shed: Vec<Item>,
     /// Bytes charged for what was pushed, less what was shed.
     pub(super) bytes: isize,
+    /// Lines that have work now and need a worker; they count as served from here on.
+    pub(super) unserved: Vec<LineKey>,
 }
 
 /// What a worker finds.
@@ -142,14 +144,25 @@ pub(super) enum Popped {
 impl Queue {
     pub(super) fn new(bytes_max: usize) -> Self {
         let inner = Inner {
-            lines: vec![Line::new(LineKey::FIRST.id)],
-            lanes: vec![0; LANES],
+            lines: vec![Line::new(0)],
             lanes_used: [0; LANES / 64],
             bytes: 0,
             is_closed: false,
             next_id: 1,
         };
+        let bytes_max = AtomicUsize::new(bytes_max);
         Self { bytes_max, inner: Mutex::new(inner), work: Notify::new(), space: Notify::new() }
+    }
+
+    /// Bytes that may wait.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many bytes may wait; what waits already stays.
+    pub(super) fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.space.notify_waiters();
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -157,38 +170,81 @@ impl Queue {
     }
 
     /// Whether a push of anything would find room.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
+        self.is_below(self.bytes_max())
+    }
+
+    fn is_below(&self, bytes: usize) -> bool {
         let inner = self.inner();
-        inner.bytes < self.bytes_max || inner.is_closed
+        inner.bytes < bytes || inner.is_closed
     }
 
     /// Waits until there is room. Cancel safe.
     pub(super) async fn room(&self) {
+        while !self.has_room() {
+            self.space_below(self.bytes_max()).await;
+        }
+    }
+
+    /// Waits until half of it is empty: the time to read on in the spool. Cancel safe.
+    pub(super) async fn half_room(&self) {
+        let half = self.bytes_max().div_ceil(2);
+        self.space_below(half).await;
+    }
+
+    async fn space_below(&self, bytes: usize) {
         loop {
             let space = self.space.notified();
-            if self.has_room() {
+            if self.is_below(bytes) {
                 return;
             }
             space.await;
         }
     }
 
-    /// Pushes records and sheds the oldest as far as the limit demands.
-    pub(super) fn push(&self, parcel: &Arc<Parcel>, selection: Selection, sheds: bool) -> Pushed {
-        let item = Item::new(parcel, selection);
+    /// Pushes an item and sheds the oldest as far as the limit demands.
+    pub(super) fn push(&self, item: Item, sheds: bool) -> Pushed {
+        let bytes_max = self.bytes_max();
+        let mut pushed = Pushed { bytes: item.bytes.cast_signed(), ..Pushed::default() };
         let mut inner = self.inner();
-        let mut pushed = Pushed { shed: 0, bytes: item.bytes.cast_signed() };
         inner.bytes += item.bytes;
         inner.append(item);
-        while sheds && inner.bytes > self.bytes_max {
+        while sheds && inner.bytes > bytes_max {
             let Some(oldest) = inner.shed_oldest() else { break };
-            pushed.shed += oldest.records;
             pushed.bytes -= oldest.bytes.cast_signed();
             inner.bytes -= oldest.bytes;
+            pushed.shed.push(oldest);
         }
+        pushed.unserved = inner.claim_unserved();
         drop(inner);
         self.work.notify_waiters();
         pushed
+    }
+
+    /// A worker gives up its line because there is nothing to do. False if there is, after all.
+    pub(super) fn leave(&self, key: LineKey) -> bool {
+        let mut inner = self.inner();
+        match inner.lines.get_mut(key.number).filter(|line| line.id == key.id) {
+            Some(line) if line.entries.is_empty() => {
+                line.is_served = false;
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// Takes back what a worker had in hand when it was stopped, in order.
+    pub(super) fn put_back(&self, key: LineKey, items: impl DoubleEndedIterator<Item = Item>) {
+        let mut inner = self.inner();
+        // A line that is gone had nothing in hand.
+        let Some(line) = inner.lines.get_mut(key.number).filter(|line| line.id == key.id) else {
+            return;
+        };
+        for item in items.rev() {
+            line.entries.push_front(Entry::Item(item));
+        }
+        line.finished = line.popped;
     }
 
     /// The next item of a connection's line.
@@ -212,11 +268,11 @@ impl Queue {
             let Some(line) = inner.lines.get_mut(key.number) else { return Popped::Closed };
             match line.entries.pop_front() {
                 Some(Entry::Item(item)) => {
-                    line.in_hand = Some(item.sequence);
+                    line.popped = item.sequence;
                     return Popped::Item(item);
                 }
                 Some(Entry::Handover { sequence }) => {
-                    line.in_hand = Some(sequence);
+                    line.popped = sequence;
                     return Popped::Handover;
                 }
                 Some(Entry::Barrier { .. }) | None => {}
@@ -227,8 +283,7 @@ impl Queue {
     /// Books a handover as done with.
     pub(super) fn handed_over(&self, key: LineKey) {
         if let Some(line) = self.inner().lines.get_mut(key.number) {
-            line.in_hand = None;
-            line.idle_since = Instant::now();
+            line.finish(line.popped);
         }
         self.work.notify_waiters();
     }
@@ -243,8 +298,7 @@ impl Queue {
         let mut inner = self.inner();
         inner.bytes -= item.bytes;
         if let Some(line) = inner.lines.get_mut(key.number) {
-            line.in_hand = None;
-            line.idle_since = Instant::now();
+            line.finish(item.sequence);
         }
         let has_barriers = inner.lines.len() > 1;
         drop(inner);
@@ -253,6 +307,13 @@ impl Queue {
             self.work.notify_waiters();
         }
         item.bytes
+    }
+
+    /// How long the oldest item of all lines has waited.
+    pub(super) fn oldest(&self) -> Duration {
+        let inner = self.inner();
+        let firsts = inner.lines.iter().filter_map(|line| line.entries.iter().find_map(Entry::since));
+        firsts.min().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How long the oldest item waiting in a line has waited.
@@ -283,7 +344,7 @@ impl Queue {
         }
         let mut grown = Vec::with_capacity(count);
         for number in count..count * 2 {
-            let mut line = Line::new(inner.next_id);
+            let mut line = Line { is_served: true, ..Line::new(inner.next_id) };
             grown.push(LineKey { number, id: inner.next_id });
             inner.next_id += 1;
             let held =
@@ -291,7 +352,6 @@ impl Queue {
             line.entries.extend(held);
             inner.lines.push(line);
         }
-        inner.bind_lanes();
         inner.lanes_used = [0; LANES / 64];
         drop(inner);
         self.work.notify_waiters();
@@ -308,7 +368,6 @@ impl Queue {
             return;
         }
         inner.lines.truncate(half);
-        inner.bind_lanes();
         drop(inner);
         self.work.notify_waiters();
     }
@@ -320,33 +379,44 @@ impl Queue {
         self.space.notify_waiters();
     }
 
-    /// Takes everything out. Returns the number of records and their charged bytes.
-    pub(super) fn clear(&self) -> (usize, usize) {
+    /// Takes everything out, oldest first.
+    pub(super) fn clear(&self) -> Vec<Item> {
         let mut inner = self.inner();
-        let (mut records, mut bytes) = (0, 0);
+        let mut items = Vec::new();
         while let Some(item) = inner.shed_oldest() {
-            records += item.records;
-            bytes += item.bytes;
+            inner.bytes -= item.bytes;
+            items.push(item);
         }
-        inner.bytes -= bytes;
-        (records, bytes)
+        items
     }
 }
 
 impl Line {
     fn new(id: u64) -> Self {
-        Self { id, entries: VecDeque::new(), pushed: 0, in_hand: None, idle_since: Instant::now() }
+        let (entries, idle_since) = (VecDeque::new(), Instant::now());
+        Self { id, entries, is_served: false, pushed: 0, popped: 0, finished: 0, idle_since }
+    }
+
+    fn finish(&mut self, sequence: u64) {
+        self.finished = self.finished.max(sequence);
+        self.idle_since = Instant::now();
+    }
+
+    /// Whether its worker has nothing in hand.
+    fn is_empty_handed(&self) -> bool {
+        self.finished >= self.popped
     }
 
     /// Whether there is nothing to do and has not been for `idle`.
     fn is_idle(&self, idle: Duration) -> bool {
-        self.entries.is_empty() && self.in_hand.is_none() && self.idle_since.elapsed() >= idle
+        self.entries.is_empty() && self.is_empty_handed() && self.idle_since.elapsed() >= idle
     }
 
     /// Whether everything up to `sequence` is done with.
     fn is_past(&self, sequence: u64) -> bool {
         let queued = self.entries.iter().find_map(Entry::sequence);
-        self.in_hand.is_none_or(|s| s > sequence) && queued.is_none_or(|s| s > sequence)
+        let has_let_go = self.is_empty_handed() || self.finished >= sequence;
+        has_let_go && queued.is_none_or(|s| s > sequence)
     }
 }
 
@@ -363,7 +433,7 @@ impl Inner {
             let Some(record) = batch.record(index) else { continue };
             let lane = record.app_hash() as usize % LANES;
             self.lanes_used[lane / 64] |= 1 << (lane % 64);
-            let line = usize::from(self.lanes[lane]);
+            let line = lane % parts.len();
             parts[line].push(u32::try_from(index).unwrap_or(u32::MAX));
         }
         if let Some(only) = only_one(&parts) {
@@ -381,7 +451,8 @@ impl Inner {
             let parcel = Arc::clone(&item.parcel);
             let (records, since) = (part.len(), item.since);
             let selection = Selection::Some(part);
-            let part = Item { parcel, selection, records, bytes, since, sequence: 0 };
+            let held = item.held;
+            let part = Item { parcel, selection, records, held, bytes, since, sequence: 0 };
             self.append_to(line, part);
         }
     }
@@ -404,12 +475,16 @@ impl Inner {
         }
     }
 
-    /// Binds each lane to the line of its number, modulo their count.
-    fn bind_lanes(&mut self) {
-        let count = self.lines.len().max(1);
-        for (lane, line) in self.lanes.iter_mut().enumerate() {
-            *line = u16::try_from(lane % count).unwrap_or(0);
+    /// Lines with work and without a worker; they count as served from here on.
+    fn claim_unserved(&mut self) -> Vec<LineKey> {
+        let mut claimed = Vec::new();
+        for (number, line) in self.lines.iter_mut().enumerate() {
+            if !line.is_served && !line.entries.is_empty() {
+                line.is_served = true;
+                claimed.push(LineKey { number, id: line.id });
+            }
         }
+        claimed
     }
 
     /// Removes the item that has waited longest.
@@ -436,7 +511,8 @@ fn only_one(parts: &[Vec<u32>]) -> Option<usize> {
 }
 
 impl Item {
-    fn new(parcel: &Arc<Parcel>, selection: Selection) -> Self {
+    /// The selected records of a parcel; `held` is the entry of the spool that has them too.
+    pub(super) fn new(parcel: &Arc<Parcel>, selection: Selection, held: Option<u64>) -> Self {
         let batch = parcel.batch();
         let records = selection.count(batch.len());
         let since = Instant::now();
@@ -450,11 +526,26 @@ impl Item {
         if frames < batch.arena().len() / COPY_BELOW {
             let parcel = Arc::new(parcel.extract(&selection));
             let bytes = parcel.batch().footprint();
-            return Self { parcel, selection: Selection::All, records, bytes, since, sequence: 0 };
+            let selection = Selection::All;
+            return Self { parcel, selection, records, held, bytes, since, sequence: 0 };
         }
         // Its share of the memory that the whole parcel holds.
         let bytes = batch.footprint() / batch.len().max(1) * records;
-        Self { parcel: Arc::clone(parcel), selection, records, bytes, since, sequence: 0 }
+        let parcel = Arc::clone(parcel);
+        Self { parcel, selection, records, held, bytes, since, sequence: 0 }
+    }
+
+    /// The bytes it is charged for.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Leaves out its first records, which are done with.
+    pub(super) fn skip(&mut self, records: usize) {
+        let rest = self.selection.iter(self.parcel.batch().len()).skip(records);
+        let rest: Vec<u32> = rest.map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect();
+        self.records = rest.len();
+        self.selection = Selection::Some(rest);
     }
 }
 

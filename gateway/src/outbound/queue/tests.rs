@@ -1,20 +1,24 @@
 //! The queue: order, limits, growth.
 
 use super::*;
-use logboom_record::{Batch, Head, SourceId, UnixNanos, app_hash};
+use logboom_record::{Batch, Head, UnixNanos, app_hash};
 
 fn parcel(apps: &[&str], body_bytes: usize) -> Arc<Parcel> {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(0));
+    let mut batch = Batch::new(Vec::new(), UnixNanos(0));
     for app in apps {
         let raw = batch.append(&vec![b'x'; body_bytes]);
         let span = batch.append(app.as_bytes());
         let app_hash = app_hash(app.as_bytes());
         batch.push(&Head { raw, body: raw, app: span, app_hash, ..Head::default() });
     }
-    Arc::new(Parcel::new(batch, "test".into(), Box::new(drop)))
+    Arc::new(Parcel::new(batch, "test".into(), None, Box::new(drop)))
 }
 
-const FIRST: LineKey = LineKey::FIRST;
+const FIRST: LineKey = LineKey { number: 0, id: 0 };
+
+fn push(queue: &Queue, parcel: &Arc<Parcel>, selection: Selection, sheds: bool) -> Pushed {
+    queue.push(Item::new(parcel, selection, None), sheds)
+}
 
 fn item(queue: &Queue, line: LineKey) -> Item {
     match queue.pop(line) {
@@ -33,7 +37,7 @@ fn apps(item: &Item) -> Vec<String> {
 fn one_line_keeps_the_order_and_gives_back_what_it_charged() {
     let queue = Queue::new(1 << 20);
     let pushed: isize =
-        (0..5).map(|i| queue.push(&parcel(&["a"], i * 10), Selection::All, false).bytes).sum();
+        (0..5).map(|i| push(&queue, &parcel(&["a"], i * 10), Selection::All, false).bytes).sum();
     let mut given_back = 0;
     for i in 0..5 {
         let item = item(&queue, FIRST);
@@ -48,12 +52,12 @@ fn one_line_keeps_the_order_and_gives_back_what_it_charged() {
 
 #[test]
 fn a_full_queue_sheds_its_oldest_and_counts_them() {
-    let one = Queue::new(1 << 20).push(&parcel(&["app-0"], 900), Selection::All, true).bytes;
+    let one = push(&Queue::new(1 << 20), &parcel(&["app-0"], 900), Selection::All, true).bytes;
     let queue = Queue::new(one.cast_unsigned() * 5 / 2);
     let mut shed = 0;
     for i in 0..10usize {
         let app = format!("app-{i}");
-        shed += queue.push(&parcel(&[app.as_str()], 900), Selection::All, true).shed;
+        shed += push(&queue, &parcel(&[app.as_str()], 900), Selection::All, true).shed.len();
     }
     assert_eq!(shed, 8);
     assert_eq!(apps(&item(&queue, FIRST)), ["app-8"]);
@@ -68,11 +72,11 @@ fn many_apps() -> Arc<Parcel> {
 #[test]
 fn growing_moves_lanes_only_behind_a_handover() {
     let queue = Queue::new(1 << 20);
-    queue.push(&many_apps(), Selection::All, false);
+    push(&queue, &many_apps(), Selection::All, false);
     let in_hand = item(&queue, FIRST);
-    queue.push(&many_apps(), Selection::All, false);
+    push(&queue, &many_apps(), Selection::All, false);
     let second_line = queue.grow(8)[0];
-    queue.push(&many_apps(), Selection::All, false);
+    push(&queue, &many_apps(), Selection::All, false);
     // The new connection may not start before the old one has ended its stream.
     assert!(matches!(queue.pop(second_line), Popped::Empty));
     queue.finish(FIRST, &in_hand);
@@ -94,7 +98,7 @@ fn growing_moves_lanes_only_behind_a_handover() {
 fn lines_double_and_never_exceed_their_limit() {
     let queue = Queue::new(1 << 20);
     for expected in [vec![1], vec![2, 3], vec![4, 5, 6, 7], vec![]] {
-        queue.push(&many_apps(), Selection::All, false);
+        push(&queue, &many_apps(), Selection::All, false);
         let grown: Vec<usize> = queue.grow(10).iter().map(|line| line.number).collect();
         assert_eq!(grown, expected);
     }
@@ -103,14 +107,14 @@ fn lines_double_and_never_exceed_their_limit() {
 #[test]
 fn a_single_app_gets_no_second_connection() {
     let queue = Queue::new(1 << 20);
-    queue.push(&parcel(&["a", "a", "a"], 10), Selection::All, false);
+    push(&queue, &parcel(&["a", "a", "a"], 10), Selection::All, false);
     assert_eq!(queue.grow(8), []);
 }
 
 #[test]
 fn shrinking_gives_the_lanes_back_when_the_upper_half_is_idle() {
     let queue = Queue::new(1 << 20);
-    queue.push(&many_apps(), Selection::All, false);
+    push(&queue, &many_apps(), Selection::All, false);
     let second_line = queue.grow(8)[0];
     let first = item(&queue, FIRST);
     queue.finish(FIRST, &first);
@@ -123,7 +127,7 @@ fn shrinking_gives_the_lanes_back_when_the_upper_half_is_idle() {
     assert!(matches!(queue.pop(second_line), Popped::Empty), "it has not been idle for long");
     queue.shrink(Duration::ZERO);
     assert!(matches!(queue.pop(second_line), Popped::Closed));
-    queue.push(&many_apps(), Selection::All, false);
+    push(&queue, &many_apps(), Selection::All, false);
     assert_eq!(item(&queue, FIRST).records, 64);
     // Whoever served the old second line does not serve a new one of its number.
     assert_eq!(queue.grow(8)[0].number, second_line.number);
@@ -134,7 +138,7 @@ fn shrinking_gives_the_lanes_back_when_the_upper_half_is_idle() {
 fn a_few_records_do_not_hold_their_whole_batch() {
     let queue = Queue::new(1 << 20);
     let parcel = parcel(&["a"; 100], 1000);
-    queue.push(&parcel, Selection::Some(vec![7]), false);
+    push(&queue, &parcel, Selection::Some(vec![7]), false);
     let item = item(&queue, FIRST);
     assert!(item.parcel.batch().arena().len() < 1100);
     assert_eq!(Arc::strong_count(&parcel), 1);
@@ -144,8 +148,36 @@ fn a_few_records_do_not_hold_their_whole_batch() {
 fn clearing_takes_everything_out() {
     let queue = Queue::new(1 << 20);
     for _ in 0..3 {
-        queue.push(&parcel(&["a", "b"], 10), Selection::All, false);
+        push(&queue, &parcel(&["a", "b"], 10), Selection::All, false);
     }
-    assert_eq!(queue.clear().0, 6);
+    assert_eq!(queue.clear().iter().map(|item| item.records).sum::<usize>(), 6);
     assert!(matches!(queue.pop(FIRST), Popped::Empty));
+}
+
+#[test]
+fn a_line_is_served_by_one_worker_that_may_leave_when_it_is_empty() {
+    let queue = Queue::new(1 << 20);
+    let some = parcel(&["a"], 10);
+    assert_eq!(push(&queue, &some, Selection::All, false).unserved, [FIRST]);
+    assert_eq!(push(&queue, &some, Selection::All, false).unserved, []);
+    assert!(!queue.leave(FIRST), "there is work");
+    for _ in 0..2 {
+        let item = item(&queue, FIRST);
+        queue.finish(FIRST, &item);
+    }
+    assert!(queue.leave(FIRST));
+    assert_eq!(push(&queue, &some, Selection::All, false).unserved, [FIRST]);
+}
+
+#[test]
+fn what_a_stopped_worker_had_in_hand_comes_first_again_without_what_was_done() {
+    let queue = Queue::new(1 << 20);
+    for app in ["a", "b", "c"] {
+        push(&queue, &parcel(&[app, "tail"], 10), Selection::All, false);
+    }
+    let (mut first, second) = (item(&queue, FIRST), item(&queue, FIRST));
+    first.skip(1);
+    queue.put_back(FIRST, [first, second].into_iter());
+    let left: Vec<Vec<String>> = (0..3).map(|_| apps(&item(&queue, FIRST))).collect();
+    assert_eq!(left, [vec!["tail"], vec!["b", "tail"], vec!["c", "tail"]]);
 }

@@ -1,11 +1,13 @@
 //! The text as it stands: every table and key by name, with its place, and nothing checked but
 //! that the keys exist, that those which must be there are, and that values are of their types.
 
+mod fields;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::json;
 use super::report::{ProblemKind, Report, did_you_mean, nearest};
+use fields::{Fields, Table};
 
 /// One kind of table: its keys, sorted.
 pub(super) struct Shape {
@@ -19,15 +21,26 @@ pub(super) struct Shape {
 
 const TOP: Shape = Shape {
     place: "",
-    keys: &["control", "data", "drain", "guest", "limits", "pipeline", "route", "source"],
-    planned: &["network", "spool", "store"],
+    keys: &[
+        "control", "data", "drain", "guest", "limits", "network", "parked", "pipeline", "route",
+        "source", "spool",
+    ],
+    planned: &["store"],
 };
 const CONTROL: Shape = Shape { place: "[control]", keys: &["auth_key", "listen"], planned: &[] };
 const LIMITS: Shape = Shape {
     place: "[limits]",
-    keys: &["max_connections", "memory", "queue", "record", "shutdown"],
+    keys: &["attempt", "max_connections", "memory", "queue", "record", "shutdown"],
     planned: &[],
 };
+const SPOOL: Shape = Shape {
+    place: "[spool]",
+    keys: &["durability", "enabled", "max", "path", "segment", "share"],
+    planned: &[],
+};
+const PARKED: Shape = Shape { place: "[parked]", keys: &["age", "max"], planned: &[] };
+const NETWORK: Shape =
+    Shape { place: "[network]", keys: &["allow", "deny", "guard", "nameservers"], planned: &[] };
 const SOURCE: Shape = Shape {
     place: "[[source]]",
     keys: &[
@@ -42,6 +55,7 @@ const SOURCE: Shape = Shape {
         "receive_buffer",
         "strict",
         "url",
+        "window",
     ],
     planned: &["cert", "client_ca", "key"],
 };
@@ -62,16 +76,24 @@ const GUEST: Shape = Shape {
 };
 const PIPELINE: Shape = Shape {
     place: "[[pipeline]]",
-    keys: &["guests", "routes", "sources"],
-    planned: &["durability"],
+    keys: &["durability", "guests", "routes", "sources"],
+    planned: &[],
 };
-const ROUTE: Shape =
-    Shape { place: "[[route]]", keys: &["name", "url", "when_full"], planned: &[] };
-const DRAIN: Shape = Shape { place: "[[drain]]", keys: &["app", "url", "when_full"], planned: &[] };
+const ROUTE: Shape = Shape {
+    place: "[[route]]",
+    keys: &["ca", "cert", "key", "max_connections", "name", "server_name", "url", "when_full"],
+    planned: &[],
+};
+const DRAIN: Shape = Shape {
+    place: "[[drain]]",
+    keys: &["app", "ca", "cert", "key", "max_connections", "server_name", "url", "when_full"],
+    planned: &[],
+};
 
 /// All tables, in the order of the documentation.
-pub(super) const SHAPES: [&Shape; 8] =
-    [&TOP, &CONTROL, &LIMITS, &SOURCE, &GUEST, &PIPELINE, &ROUTE, &DRAIN];
+pub(super) const SHAPES: [&Shape; 11] = [
+    &TOP, &CONTROL, &LIMITS, &SPOOL, &PARKED, &NETWORK, &SOURCE, &GUEST, &PIPELINE, &ROUTE, &DRAIN,
+];
 
 /// A string and its place in the text.
 pub(super) type Text = Spanned<String>;
@@ -79,11 +101,16 @@ pub(super) type Text = Spanned<String>;
 pub(super) type Texts = Spanned<Vec<Text>>;
 /// An integer and its place.
 pub(super) type Integer = Spanned<i64>;
+/// True or false, and its place.
+pub(super) type Flag = Spanned<bool>;
 
 /// The whole file.
 pub(super) struct Raw {
     pub(super) control: RawControl,
     pub(super) limits: RawLimits,
+    pub(super) spool: RawSpool,
+    pub(super) parked: RawParked,
+    pub(super) network: RawNetwork,
     pub(super) data: Option<Text>,
     pub(super) sources: Vec<RawSource>,
     pub(super) guests: Vec<RawGuest>,
@@ -107,6 +134,34 @@ pub(super) struct RawLimits {
     pub(super) record: Option<Text>,
     pub(super) queue: Option<Text>,
     pub(super) shutdown: Option<Text>,
+    pub(super) attempt: Option<Text>,
+}
+
+/// `[spool]`
+#[derive(Default)]
+pub(super) struct RawSpool {
+    pub(super) enabled: Option<Flag>,
+    pub(super) path: Option<Text>,
+    pub(super) max: Option<Text>,
+    pub(super) share: Option<Text>,
+    pub(super) segment: Option<Text>,
+    pub(super) durability: Option<Text>,
+}
+
+/// `[parked]`
+#[derive(Default)]
+pub(super) struct RawParked {
+    pub(super) max: Option<Text>,
+    pub(super) age: Option<Text>,
+}
+
+/// `[network]`
+#[derive(Default)]
+pub(super) struct RawNetwork {
+    pub(super) allow: Option<Texts>,
+    pub(super) deny: Option<Texts>,
+    pub(super) guard: Option<Text>,
+    pub(super) nameservers: Option<Texts>,
 }
 
 /// `[[source]]`
@@ -118,12 +173,13 @@ pub(super) struct RawSource {
     pub(super) app: Option<Text>,
     pub(super) framing: Option<Text>,
     pub(super) format: Option<Text>,
-    pub(super) strict: Option<bool>,
+    pub(super) strict: Option<Flag>,
     pub(super) oversize: Option<Text>,
     pub(super) max_sessions: Option<Integer>,
     pub(super) idle: Option<Text>,
     pub(super) frame_timeout: Option<Text>,
     pub(super) receive_buffer: Option<Text>,
+    pub(super) window: Option<Integer>,
 }
 
 /// `[[guest]]`
@@ -145,13 +201,13 @@ pub(super) struct RawPipeline {
     pub(super) sources: Option<Texts>,
     pub(super) guests: Option<Texts>,
     pub(super) routes: Option<Texts>,
+    pub(super) durability: Option<Text>,
 }
 
 /// `[[route]]`
 pub(super) struct RawRoute {
     pub(super) name: Option<Text>,
-    pub(super) url: Option<Text>,
-    pub(super) when_full: Option<Text>,
+    pub(super) order: RawOrder,
 }
 
 /// `[[drain]]`
@@ -159,8 +215,18 @@ pub(super) struct RawDrain {
     /// Where the table begins.
     pub(super) at: usize,
     pub(super) app: Option<Text>,
+    pub(super) order: RawOrder,
+}
+
+/// What `[[route]]` and `[[drain]]` share.
+pub(super) struct RawOrder {
     pub(super) url: Option<Text>,
     pub(super) when_full: Option<Text>,
+    pub(super) max_connections: Option<Integer>,
+    pub(super) ca: Option<Text>,
+    pub(super) cert: Option<Text>,
+    pub(super) key: Option<Text>,
+    pub(super) server_name: Option<Text>,
 }
 
 impl Raw {
@@ -175,6 +241,9 @@ impl Raw {
         Self {
             control: top.table("control", RawControl::read),
             limits: top.table("limits", RawLimits::read),
+            spool: top.table("spool", RawSpool::read),
+            parked: top.table("parked", RawParked::read),
+            network: top.table("network", RawNetwork::read),
             data: top.text("data"),
             sources: top.tables("source", RawSource::read),
             guests: top.tables("guest", RawGuest::read),
@@ -201,6 +270,42 @@ impl RawLimits {
             record: fields.size("record"),
             queue: fields.size("queue"),
             shutdown: fields.duration("shutdown"),
+            attempt: fields.duration("attempt"),
+        }
+    }
+}
+
+impl RawSpool {
+    fn read(table: &Table<'_>, report: &mut Report<'_>) -> Self {
+        let mut fields = Fields::open(table, &SPOOL, report);
+        Self {
+            enabled: fields.boolean("enabled"),
+            path: fields.text("path"),
+            max: fields.size("max"),
+            share: fields.size("share"),
+            segment: fields.size("segment"),
+            durability: fields.text("durability"),
+        }
+    }
+}
+
+impl RawParked {
+    fn read(table: &Table<'_>, report: &mut Report<'_>) -> Self {
+        let mut fields = Fields::open(table, &PARKED, report);
+        Self { max: fields.size("max"), age: fields.duration("age") }
+    }
+}
+
+impl RawNetwork {
+    fn read(table: &Table<'_>, report: &mut Report<'_>) -> Self {
+        const NETWORKS: &str = "a list of networks, as in [\"10.0.0.0/8\"]";
+        let mut fields = Fields::open(table, &NETWORK, report);
+        Self {
+            allow: fields.texts("allow", NETWORKS),
+            deny: fields.texts("deny", NETWORKS),
+            guard: fields.text("guard"),
+            nameservers: fields
+                .texts("nameservers", "a list of addresses, as in [\"10.0.0.53:53\"]"),
         }
     }
 }
@@ -221,6 +326,7 @@ impl RawSource {
             idle: fields.duration("idle"),
             frame_timeout: fields.duration("frame_timeout"),
             receive_buffer: fields.size("receive_buffer"),
+            window: fields.integer("window"),
         }
     }
 }
@@ -248,9 +354,10 @@ impl RawPipeline {
     fn read(table: &Table<'_>, report: &mut Report<'_>) -> Self {
         let mut fields = Fields::open(table, &PIPELINE, report);
         Self {
-            sources: fields.require(&["sources"], "sources = [\"udp\", \"tcp\"]").texts("sources"),
-            guests: fields.texts("guests"),
-            routes: fields.texts("routes"),
+            sources: fields.require(&["sources"], "sources = [\"udp\", \"tcp\"]").names("sources"),
+            guests: fields.names("guests"),
+            routes: fields.names("routes"),
+            durability: fields.text("durability"),
         }
     }
 }
@@ -260,8 +367,7 @@ impl RawRoute {
         let mut fields = Fields::open(table, &ROUTE, report);
         Self {
             name: fields.require(&["name"], "name = \"archive\"").text("name"),
-            url: fields.require(&["url"], "url = \"file:///var/log/all.log\"").text("url"),
-            when_full: fields.text("when_full"),
+            order: RawOrder::read(&mut fields, "url = \"file:///var/log/all.log\""),
         }
     }
 }
@@ -272,198 +378,22 @@ impl RawDrain {
         Self {
             at: table.span().start,
             app: fields.require(&["app"], "app = \"web-shop\"").text("app"),
-            url: fields
-                .require(&["url"], "url = \"syslog+tcp://logs.example.com:514\"")
-                .text("url"),
+            order: RawOrder::read(&mut fields, "url = \"syslog+tcp://logs.example.com:514\""),
+        }
+    }
+}
+
+impl RawOrder {
+    fn read(fields: &mut Fields<'_, '_, '_, '_>, example: &'static str) -> Self {
+        Self {
+            url: fields.require(&["url"], example).text("url"),
             when_full: fields.text("when_full"),
+            max_connections: fields.integer("max_connections"),
+            ca: fields.text("ca"),
+            cert: fields.text("cert"),
+            key: fields.text("key"),
+            server_name: fields.text("server_name"),
         }
-    }
-}
-
-/// A table and its place.
-type Table<'i> = Spanned<DeTable<'i>>;
-
-/// The keys of one table, taken one after the other.
-struct Fields<'a, 'i, 'r, 't> {
-    at: usize,
-    shape: &'static Shape,
-    table: &'a DeTable<'i>,
-    report: &'r mut Report<'t>,
-}
-
-impl<'a, 'i, 'r, 't> Fields<'a, 'i, 'r, 't> {
-    /// Refuses what is not of the shape; all else can then be asked for.
-    fn open(table: &'a Table<'i>, shape: &'static Shape, report: &'r mut Report<'t>) -> Self {
-        let (at, table) = (table.span().start, table.get_ref());
-        for (key, value) in table {
-            let name: &str = key.get_ref();
-            if !shape.keys.contains(&name) {
-                report.add(key.span().start, shape.refuse(name, value.get_ref()));
-            }
-        }
-        Self { at, shape, table, report }
-    }
-
-    /// Reports it if none of these keys is there, by the name of the first;
-    /// `example` is a line that would do.
-    fn require(&mut self, keys: &[&'static str], example: &'static str) -> &mut Self {
-        if !keys.iter().any(|key| self.table.contains_key(*key)) {
-            let (place, key) = (self.shape.place, keys.first().copied().unwrap_or_default());
-            self.report.add(self.at, ProblemKind::Missing { place, key, example });
-        }
-        self
-    }
-
-    fn text(&mut self, key: &'static str) -> Option<Text> {
-        let text = self.string(key, "a string")?;
-        self.refuse_reference(key, text)
-    }
-
-    fn size(&mut self, key: &'static str) -> Option<Text> {
-        let text = self.string(key, "a size in quotes, as in \"64MiB\"")?;
-        self.refuse_reference(key, text)
-    }
-
-    fn duration(&mut self, key: &'static str) -> Option<Text> {
-        let text = self.string(key, "a duration in quotes, as in \"250ms\"")?;
-        self.refuse_reference(key, text)
-    }
-
-    /// A string which may hold `${env:NAME}`.
-    fn secret(&mut self, key: &'static str) -> Option<Text> {
-        self.string(key, "a string")
-    }
-
-    fn integer(&mut self, key: &'static str) -> Option<Integer> {
-        let value = self.table.get(key)?;
-        let DeValue::Integer(written) = value.get_ref() else {
-            return self.wrong_type(key, "an integer", value);
-        };
-        match json::integer(written) {
-            Some(number) => Some(Spanned::new(value.span(), number)),
-            None => {
-                let (least, most) = (i64::MIN.to_string(), i64::MAX.to_string());
-                let (key, value_) = (key.to_owned(), written.to_string());
-                let kind = ProblemKind::OutOfRange { key, value: value_, least, most };
-                self.report.add(value.span().start, kind);
-                None
-            }
-        }
-    }
-
-    fn boolean(&mut self, key: &'static str) -> Option<bool> {
-        let value = self.table.get(key)?;
-        match value.get_ref() {
-            DeValue::Boolean(boolean) => Some(*boolean),
-            _ => self.wrong_type(key, "true or false", value),
-        }
-    }
-
-    fn texts(&mut self, key: &'static str) -> Option<Texts> {
-        const EXPECTED: &str = "a list of names, as in [\"a\", \"b\"]";
-        let value = self.table.get(key)?;
-        let DeValue::Array(items) = value.get_ref() else {
-            return self.wrong_type(key, EXPECTED, value);
-        };
-        let mut texts = Vec::with_capacity(items.len());
-        for item in items {
-            match item.get_ref() {
-                DeValue::String(text) => texts.push(Spanned::new(item.span(), text.to_string())),
-                _ => self.wrong_type(key, EXPECTED, item).unwrap_or_default(),
-            }
-        }
-        Some(Spanned::new(value.span(), texts))
-    }
-
-    fn guest_config(&mut self, key: &'static str) -> String {
-        match self.table.get(key) {
-            None => String::new(),
-            Some(value) => match value.get_ref() {
-                DeValue::String(text) => text.to_string(),
-                DeValue::Table(_) => json::write(value, self.report),
-                _ => self.wrong_type(key, "a table or a string", value).unwrap_or_default(),
-            },
-        }
-    }
-
-    fn table<T: Default>(
-        &mut self,
-        key: &'static str,
-        read: impl Fn(&Table<'i>, &mut Report<'t>) -> T,
-    ) -> T {
-        let Some(value) = self.table.get(key) else { return T::default() };
-        match value.get_ref() {
-            DeValue::Table(table) => read(&Spanned::new(value.span(), table.clone()), self.report),
-            _ => self.wrong_type(key, "a table, once in the file", value).unwrap_or_default(),
-        }
-    }
-
-    fn tables<T>(
-        &mut self,
-        key: &'static str,
-        read: impl Fn(&Table<'i>, &mut Report<'t>) -> T,
-    ) -> Vec<T> {
-        const EXPECTED: &str = "a list of tables, each under its own [[…]]";
-        let Some(value) = self.table.get(key) else { return Vec::new() };
-        match value.get_ref() {
-            DeValue::Array(items) => {
-                let mut tables = Vec::with_capacity(items.len());
-                for item in items {
-                    match item.get_ref() {
-                        DeValue::Table(table) => {
-                            let table = Spanned::new(item.span(), table.clone());
-                            tables.push(read(&table, self.report));
-                        }
-                        _ => self.wrong_type(key, EXPECTED, item).unwrap_or_default(),
-                    }
-                }
-                tables
-            }
-            DeValue::Table(table) => {
-                // One bracket too few: what is inside can be checked all the same.
-                self.wrong_type::<()>(key, EXPECTED, value);
-                vec![read(&Spanned::new(value.span(), table.clone()), self.report)]
-            }
-            _ => self.wrong_type(key, EXPECTED, value).unwrap_or_default(),
-        }
-    }
-
-    fn string(&mut self, key: &'static str, expected: &'static str) -> Option<Text> {
-        let value = self.table.get(key)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some(Spanned::new(value.span(), text.to_string())),
-            _ => self.wrong_type(key, expected, value),
-        }
-    }
-
-    /// Values other than secrets stand in the file, so that the file says what the gateway does.
-    fn refuse_reference(&mut self, key: &'static str, text: Text) -> Option<Text> {
-        if !text.get_ref().contains("${env:") {
-            return Some(text);
-        }
-        let kind = ProblemKind::NoSecret { key: key.to_owned() };
-        self.report.add(text.span().start, kind);
-        None
-    }
-
-    fn wrong_type<T>(
-        &mut self,
-        key: &'static str,
-        expected: &'static str,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Option<T> {
-        let found = match value.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        let kind = ProblemKind::WrongType { key: key.to_owned(), expected, found };
-        self.report.add(value.span().start, kind);
-        None
     }
 }
 

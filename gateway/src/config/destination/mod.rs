@@ -1,24 +1,50 @@
 //! Where records go: the URLs of routes and drains, and their one canonical form.
 
+mod http;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use super::url::{Host, Parts, Schemes, UrlError, escape, query_choice, unescape};
+use super::url::{Parts, Schemes, UrlError, escape, query_choice, query_number, unescape};
+pub use http::{Credentials, HttpDestination, HttpFormat, HttpVersion};
 
 /// The port of syslog over UDP and TCP. *Source*: RFC 5426 section 3.3; TCP as in use
 /// (RFC 6587 has none of its own).
 pub(super) const SYSLOG_PORT: u16 = 514;
 
+/// *Source*: RFC 5425 section 4.1.
+const SYSLOG_TLS_PORT: u16 = 6514;
+
+/// RELP has no port of its own; this is the one of its documentation.
+pub(super) const RELP_PORT: u16 = 2514;
+
+/// What each IPv4 receiver must take (RFC 5426 section 3.2), and what a datagram can hold.
+const DATAGRAM_BYTES: (usize, usize) = (480, 65_507);
+
 /// The schemes of destinations.
 const SCHEMES: Schemes = Schemes {
-    supported: &["file", "stdout", "syslog", "syslog+tcp", "syslog+udp"],
+    supported: &[
+        "file",
+        "http",
+        "https",
+        "relp",
+        "relps",
+        "stdout",
+        "syslog",
+        "syslog+tcp",
+        "syslog+tls",
+        "syslog+udp",
+    ],
+    // Logshuttle's other name for it, which stands in its users' drains.
+    aliases: &[("ssh", "syslog+tls")],
     planned: &[
         "elasticsearch",
         "elasticsearchs",
         "hec",
         "hecs",
-        "http",
-        "https",
         "influx",
         "influxs",
         "kafka",
@@ -29,10 +55,8 @@ const SCHEMES: Schemes = Schemes {
         "otlps",
         "quic",
         "redis",
-        "relp",
         "s3",
         "shaftlog",
-        "syslog+tls",
     ],
 };
 
@@ -48,7 +72,8 @@ const LINE_FORMATS: &[(&str, LineFormat)] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationUrl {
     /// The identity: scheme and host in lower case, the port, the path, and those keys of the
-    /// query that are not at their default, sorted.
+    /// query that are not at their default, sorted; of HTTP the target as it was written, and a
+    /// digest of the credentials.
     pub canonical: String,
     /// What it says.
     pub kind: DestinationKind,
@@ -68,6 +93,17 @@ pub enum DestinationKind {
         /// How a record is written.
         format: WireFormat,
     },
+    /// `syslog+tls://host:port`, and `ssh://`.
+    SyslogTls {
+        /// As in `SyslogTcp`.
+        host: String,
+        /// 1 to 65535; 6514 by default.
+        port: u16,
+        /// As in `SyslogTcp`.
+        framing: WireFraming,
+        /// As in `SyslogTcp`.
+        format: WireFormat,
+    },
     /// `syslog+udp://host:port`.
     SyslogUdp {
         /// As in `SyslogTcp`.
@@ -76,7 +112,20 @@ pub enum DestinationKind {
         port: u16,
         /// How a record is written.
         format: WireFormat,
+        /// Bytes of a datagram, 480 to 65507. A record that needs more is refused.
+        bytes_max: usize,
     },
+    /// `relp://host:port`, and `relps://` over TLS.
+    Relp {
+        /// As in `SyslogTcp`.
+        host: String,
+        /// 1 to 65535; 2514 by default.
+        port: u16,
+        /// Whether it goes over TLS.
+        tls: bool,
+    },
+    /// `http://host:port/path`, and `https://`.
+    Http(HttpDestination),
     /// `file:///folder/file`, or `file:folder/file` in the working directory.
     File {
         /// As the operating system takes it.
@@ -121,15 +170,6 @@ pub enum LineFormat {
     Raw,
 }
 
-/// What happens to a record whose destination's queue is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WhenFull {
-    /// Sources that feed it wait.
-    Block,
-    /// The oldest record of the queue is dropped, and counted.
-    Shed,
-}
-
 impl DestinationUrl {
     /// Reads a destination's URL.
     ///
@@ -138,11 +178,58 @@ impl DestinationUrl {
     /// The first thing that is wrong with it; credentials in it are never part of the message.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         let parts = Parts::parse(url, &SCHEMES)?;
-        match parts.scheme {
+        let read = match parts.scheme {
             "file" => file(&parts),
             "stdout" => stdout(&parts),
+            "http" | "https" => http::read(&parts),
+            "relp" | "relps" => relp(&parts),
+            "syslog+tls" => syslog_stream(&parts, true),
             "syslog+udp" => syslog_udp(&parts),
-            _ => syslog_tcp(&parts),
+            _ => syslog_stream(&parts, false),
+        };
+        read.map_err(|error| parts.hide(error))
+    }
+}
+
+impl DestinationKind {
+    /// Whether the way there is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::SyslogTls { .. } => true,
+            Self::Relp { tls, .. } | Self::Http(HttpDestination { tls, .. }) => *tls,
+            Self::SyslogTcp { .. }
+            | Self::SyslogUdp { .. }
+            | Self::File { .. }
+            | Self::Stdout { .. } => false,
+        }
+    }
+
+    /// Host and port of what is reached over a stream, be it TCP or TLS.
+    #[must_use]
+    pub fn stream(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::SyslogTcp { host, port, .. }
+            | Self::SyslogTls { host, port, .. }
+            | Self::Relp { host, port, .. }
+            | Self::Http(HttpDestination { host, port, .. }) => Some((host, *port)),
+            Self::SyslogUdp { .. } | Self::File { .. } | Self::Stdout { .. } => None,
+        }
+    }
+
+    /// The scheme, without a colon.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::SyslogTcp { .. } => "syslog+tcp",
+            Self::SyslogTls { .. } => "syslog+tls",
+            Self::SyslogUdp { .. } => "syslog+udp",
+            Self::Relp { tls: false, .. } => "relp",
+            Self::Relp { tls: true, .. } => "relps",
+            Self::Http(HttpDestination { tls: false, .. }) => "http",
+            Self::Http(HttpDestination { tls: true, .. }) => "https",
+            Self::File { .. } => "file",
+            Self::Stdout { .. } => "stdout",
         }
     }
 }
@@ -153,35 +240,58 @@ impl fmt::Display for DestinationUrl {
     }
 }
 
-fn syslog_tcp(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
-    let (host, port) = endpoint(parts)?;
+fn syslog_stream(parts: &Parts<'_>, tls: bool) -> Result<DestinationUrl, UrlError> {
+    let (host, port) = parts.endpoint(1)?;
+    let (scheme, default) =
+        if tls { ("syslog+tls", SYSLOG_TLS_PORT) } else { ("syslog+tcp", SYSLOG_PORT) };
+    let port = port.unwrap_or(default);
     let [format, framing] = parts.query(&["format", "framing"])?;
     let format = query_choice("format", format, WireFormat::Rfc5424, WIRE_FORMATS)?;
     let framing = query_choice("framing", framing, WireFraming::Octet, WIRE_FRAMINGS)?;
     let canonical = canonical(
-        format!("syslog+tcp://{}:{port}", host.in_url()),
+        format!("{scheme}://{}:{port}", host.in_url()),
         &[
             (format != WireFormat::Rfc5424, "format=rfc3164"),
             (framing != WireFraming::Octet, "framing=lf"),
         ],
     );
     let host = host.to_text();
-    Ok(DestinationUrl {
-        canonical,
-        kind: DestinationKind::SyslogTcp { host, port, framing, format },
-    })
+    let kind = if tls {
+        DestinationKind::SyslogTls { host, port, framing, format }
+    } else {
+        DestinationKind::SyslogTcp { host, port, framing, format }
+    };
+    Ok(DestinationUrl { canonical, kind })
 }
 
 fn syslog_udp(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
-    let (host, port) = endpoint(parts)?;
-    let [format] = parts.query(&["format"])?;
+    let (host, port) = parts.endpoint(1)?;
+    let port = port.unwrap_or(SYSLOG_PORT);
+    let [format, bytes_max] = parts.query(&["format", "max_bytes"])?;
     let format = query_choice("format", format, WireFormat::Rfc5424, WIRE_FORMATS)?;
+    let (_, most) = DATAGRAM_BYTES;
+    let bytes_max = query_number("max_bytes", bytes_max, most, DATAGRAM_BYTES)?;
     let canonical = canonical(
         format!("syslog+udp://{}:{port}", host.in_url()),
-        &[(format != WireFormat::Rfc5424, "format=rfc3164")],
+        &[
+            (format != WireFormat::Rfc5424, "format=rfc3164"),
+            (bytes_max != most, &format!("max_bytes={bytes_max}")),
+        ],
     );
     let host = host.to_text();
-    Ok(DestinationUrl { canonical, kind: DestinationKind::SyslogUdp { host, port, format } })
+    Ok(DestinationUrl {
+        canonical,
+        kind: DestinationKind::SyslogUdp { host, port, format, bytes_max },
+    })
+}
+
+fn relp(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
+    let (host, port) = parts.endpoint(1)?;
+    let port = port.unwrap_or(RELP_PORT);
+    let [] = parts.query(&[])?;
+    let canonical = format!("{}://{}:{port}", parts.scheme, host.in_url());
+    let (host, tls) = (host.to_text(), parts.scheme == "relps");
+    Ok(DestinationUrl { canonical, kind: DestinationKind::Relp { host, port, tls } })
 }
 
 fn file(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
@@ -227,87 +337,9 @@ fn stdout(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
     Ok(DestinationUrl { canonical, kind: DestinationKind::Stdout { format } })
 }
 
-fn endpoint(parts: &Parts<'_>) -> Result<(Host, u16), UrlError> {
-    let (host, port) = parts.endpoint(1)?;
-    Ok((host, port.unwrap_or(SYSLOG_PORT)))
-}
-
 /// The base and those pairs which hold, in the order given.
 fn canonical(base: String, pairs: &[(bool, &str)]) -> String {
     let query: Vec<&str> =
         pairs.iter().filter(|(holds, _)| *holds).map(|(_, pair)| *pair).collect();
     if query.is_empty() { base } else { format!("{base}?{}", query.join("&")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_endpoint_has_one_canonical_form() {
-        for (url, expected) in [
-            ("syslog://logs.example.com", "syslog+tcp://logs.example.com:514"),
-            ("SYSLOG+TCP://Logs.Example.COM:514/", "syslog+tcp://logs.example.com:514"),
-            ("syslog://a?framing=octet&format=rfc5424", "syslog+tcp://a:514"),
-            (
-                "syslog://a?framing=lf&format=rfc3164",
-                "syslog+tcp://a:514?format=rfc3164&framing=lf",
-            ),
-            (
-                "syslog://a?format=rfc3164&framing=lf&",
-                "syslog+tcp://a:514?format=rfc3164&framing=lf",
-            ),
-            ("syslog://[2001:DB8::0:1]:6514", "syslog+tcp://[2001:db8::1]:6514"),
-            ("syslog+udp://10.0.0.7", "syslog+udp://10.0.0.7:514"),
-            (
-                "syslog+udp://10.0.0.7:0514?format=rfc3164",
-                "syslog+udp://10.0.0.7:514?format=rfc3164",
-            ),
-            ("syslog://_dmarc.x-y.example.", "syslog+tcp://_dmarc.x-y.example.:514"),
-            ("file:///var/log/all.log", "file:///var/log/all.log"),
-            ("file://localhost/var//log/./all.log", "file:///var/log/all.log"),
-            ("file:out/all.log?format=json", "file:out/all.log?format=json"),
-            ("file:./out/all.log", "file:out/all.log"),
-            ("file:///a%20b%23", "file:///a%20b%23"),
-            ("file:///%61", "file:///a"),
-            ("file:///%C3%A9", "file:///%C3%A9"),
-            ("stdout:", "stdout:"),
-            ("stdout:?format=json", "stdout:"),
-            ("stdout:?format=raw", "stdout:?format=raw"),
-        ] {
-            let parsed = DestinationUrl::parse(url).unwrap();
-            assert_eq!(parsed.canonical, expected, "{url}");
-            // The canonical form says the same as the URL.
-            assert_eq!(DestinationUrl::parse(expected).unwrap(), parsed, "{url}");
-        }
-    }
-
-    #[test]
-    fn urls_say_what_they_say() {
-        let check = |url: &str, expected| {
-            assert_eq!(DestinationUrl::parse(url).unwrap().kind, expected, "{url}");
-        };
-        check(
-            "syslog://[::1]:5514?framing=lf",
-            DestinationKind::SyslogTcp {
-                host: "::1".to_owned(),
-                port: 5514,
-                framing: WireFraming::Lf,
-                format: WireFormat::Rfc5424,
-            },
-        );
-        check(
-            "syslog+udp://A",
-            DestinationKind::SyslogUdp {
-                host: "a".to_owned(),
-                port: 514,
-                format: WireFormat::Rfc5424,
-            },
-        );
-        check(
-            "file:a%20b",
-            DestinationKind::File { path: PathBuf::from("a b"), format: LineFormat::Rfc5424 },
-        );
-        check("stdout:", DestinationKind::Stdout { format: LineFormat::Json });
-    }
 }

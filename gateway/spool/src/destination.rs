@@ -1,0 +1,151 @@
+//! What the spool knows of a destination: what it holds, from where it lags.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use crate::{Totals, Waiting};
+
+/// A destination. Held entries are all before the lag.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) name: Arc<str>,
+    /// Its number in the files; never another's while a file has it.
+    pub(crate) file_id: u32,
+    held: VecDeque<Held>,
+    held_waiting: Totals,
+    pub(crate) lag: Option<Lag>,
+    /// One past the last entry it wanted, or a little more after a restart.
+    pub(crate) wanted: u64,
+    /// The cursor on disk is behind.
+    pub(crate) is_changed: bool,
+    /// Where its totals are in the open group: (number of the group, index).
+    pub(crate) slot: (u64, usize),
+    /// Where the next read begins to look.
+    pub(crate) place: Place,
+    /// Reads in a row that the disk refused.
+    pub(crate) refusals: u32,
+    /// One reader at a time.
+    pub(crate) turn: Arc<Mutex<()>>,
+}
+
+/// An entry that the caller has.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    sequence: u64,
+    records: u32,
+    bytes: u32,
+}
+
+/// Entries that are on disk alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lag {
+    /// Entries from here on.
+    pub(crate) position: u64,
+    pub(crate) totals: Totals,
+}
+
+/// A frame of a segment, and the entry in it that comes next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) salt: u64,
+    pub(crate) offset: u64,
+    /// Sequence of the frame's first entry.
+    pub(crate) sequence: u64,
+}
+
+impl Destination {
+    pub(crate) fn new(name: Arc<str>, file_id: u32) -> Self {
+        Self {
+            name,
+            file_id,
+            held: VecDeque::new(),
+            held_waiting: Totals::default(),
+            lag: None,
+            wanted: 0,
+            is_changed: false,
+            slot: (u64::MAX, 0),
+            place: Place::default(),
+            refusals: 0,
+            turn: Arc::default(),
+        }
+    }
+
+    /// An entry was appended; says whether it is held.
+    pub(crate) fn append(&mut self, sequence: u64, records: u32, bytes: u32, hold: bool) -> bool {
+        self.wanted = sequence + 1;
+        if self.lag.is_none() && hold {
+            self.hold(sequence, records, bytes);
+            return true;
+        }
+        let begins = || Lag { position: sequence, totals: Totals::default() };
+        let lag = self.lag.get_or_insert_with(begins);
+        lag.totals.add(Totals::of(records, bytes));
+        false
+    }
+
+    /// The lag passes an entry.
+    pub(crate) fn pass(&mut self, sequence: u64, totals: Totals) {
+        if let Some(lag) = &mut self.lag {
+            lag.position = sequence + 1;
+            lag.totals = lag.totals.less(totals);
+        }
+    }
+
+    /// An entry is in the caller's hands.
+    pub(crate) fn hold(&mut self, sequence: u64, records: u32, bytes: u32) {
+        if records == 0 {
+            return;
+        }
+        self.held_waiting.add(Totals::of(records, bytes));
+        self.held.push_back(Held { sequence, records, bytes });
+    }
+
+    /// So many records of a held entry are finished. Says whether the frontier moved.
+    pub(crate) fn done(&mut self, sequence: u64, records: u32) -> bool {
+        let Ok(at) = self.held.binary_search_by_key(&sequence, |held| held.sequence) else {
+            return false;
+        };
+        let Some(held) = self.held.get_mut(at) else { return false };
+        let records = records.min(held.records);
+        held.records -= records;
+        let mut finished = Totals { records: records.into(), ..Totals::default() };
+        if held.records == 0 {
+            finished.bytes = std::mem::take(&mut held.bytes).into();
+        }
+        self.held_waiting = self.held_waiting.less(finished);
+        let mut moved = false;
+        while self.held.front().is_some_and(|first| first.records == 0) {
+            self.held.pop_front();
+            moved = true;
+        }
+        moved
+    }
+
+    /// Lets go of what is held before a sequence.
+    pub(crate) fn release(&mut self, before: u64) {
+        while let Some(first) = self.held.front().filter(|first| first.sequence < before) {
+            let gone = Totals::of(first.records, first.bytes);
+            self.held_waiting = self.held_waiting.less(gone);
+            self.held.pop_front();
+        }
+    }
+
+    /// The first sequence that must stay, if any must.
+    pub(crate) fn pinned(&self) -> Option<u64> {
+        match self.held.front() {
+            Some(first) => Some(first.sequence),
+            None => self.lag.map(|lag| lag.position),
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        let lag = self.lag.map(|lag| lag.totals).unwrap_or_default();
+        Waiting {
+            records: self.held_waiting.records + lag.records,
+            bytes: self.held_waiting.bytes + lag.bytes,
+            lag_records: lag.records,
+            lag_bytes: lag.bytes,
+            is_lagging: self.lag.is_some(),
+        }
+    }
+}

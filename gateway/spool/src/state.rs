@@ -1,0 +1,353 @@
+//! All that changes, behind one mutex, and what a caller does to it.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use crate::destination::Destination;
+use crate::files::Files;
+use crate::format::{self, Wanted};
+use crate::group::Group;
+use crate::read::Cache;
+use crate::segment::Segment;
+use crate::vfs::{Lock, Vfs};
+use crate::{
+    AppendError, Appended, DestinationId, Durable, ENTRY_BYTES_MAX, Observer, Options, State,
+    Stats, Totals, Waiting, Want,
+};
+
+/// Bytes of a group, about: the next entry begins another one.
+const GROUP_BYTES: usize = 4 << 20;
+/// Bytes of a group for which the writer is woken although nobody waits for them.
+const WAKE_BYTES: usize = 256 << 10;
+
+/// What the handles and the writer share.
+pub(crate) struct Shared {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) files: Files,
+    pub(crate) options: Options,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) state: Mutex<Inner>,
+    pub(crate) cache: Mutex<Cache>,
+    /// The writer has work.
+    pub(crate) work: Condvar,
+    /// For readers.
+    pub(crate) written: Notify,
+    /// For those who append.
+    pub(crate) room: Notify,
+    pub(crate) _lock: Box<dyn Lock>,
+}
+
+/// All that changes.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) next: u64,
+    pub(crate) open: Group,
+    /// The number of the open group.
+    pub(crate) group: u64,
+    /// Full groups, for the writer to take.
+    pub(crate) queue: VecDeque<Group>,
+    /// Buffers of groups that are done with.
+    pub(crate) buffers: Vec<Vec<u8>>,
+    /// Bytes in memory that are not synced.
+    pub(crate) unsynced: usize,
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) names: HashMap<Arc<str>, u32>,
+    /// Destinations by their number in the files.
+    pub(crate) by_file_id: HashMap<u32, u32>,
+    pub(crate) file_id_next: u32,
+    /// In order; the last one is written to, if it is the writer's.
+    pub(crate) segments: VecDeque<Segment>,
+    /// Destinations whose cursor on disk is behind.
+    pub(crate) changed: Vec<u32>,
+    /// A frontier left the oldest segment.
+    pub(crate) may_delete: bool,
+    /// The writer has something to do.
+    pub(crate) wake: bool,
+    /// A reader waits for what is not written.
+    pub(crate) is_awaited: bool,
+    pub(crate) closing: bool,
+    pub(crate) closed: bool,
+    pub(crate) state: State,
+    pub(crate) stats: Stats,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        crate::lock(&self.state)
+    }
+
+    pub(crate) fn segment_path(&self, first: u64) -> PathBuf {
+        self.files.segment(first)
+    }
+
+    pub(crate) fn destination(&self, name: &str) -> DestinationId {
+        DestinationId(self.lock().register(name))
+    }
+
+    pub(crate) fn append(
+        &self,
+        payload: &[&[u8]],
+        wants: &[Want],
+        durable: Option<Durable>,
+    ) -> Result<Appended, AppendError> {
+        let len = payload.iter().map(|part| part.len()).sum();
+        let bytes = format::entry_size(len, wants.len());
+        if bytes > ENTRY_BYTES_MAX {
+            return Err(AppendError::TooLarge { bytes });
+        }
+        let mut inner = self.lock();
+        inner.may_append(self.options.unsynced_bytes_max)?;
+        inner.knows(wants)?;
+        let (appended, lag_began) = inner.append(payload, len, wants, durable);
+        if inner.should_wake(self.options.unsynced_bytes_max) {
+            inner.wake = true;
+            self.work.notify_one();
+        }
+        drop(inner);
+        if lag_began {
+            self.written.notify_waiters();
+        }
+        Ok(appended)
+    }
+
+    pub(crate) fn done(&self, id: DestinationId, sequence: u64, records: u32) {
+        let mut inner = self.lock();
+        let Some(destination) = inner.destinations.get_mut(id.index()) else { return };
+        let before = destination.pinned();
+        if !destination.done(sequence, records) {
+            return;
+        }
+        let after = destination.pinned();
+        if inner.moved(id.0, before, after) {
+            self.work.notify_one();
+        }
+    }
+
+    pub(crate) fn waiting(&self, id: DestinationId) -> Waiting {
+        self.lock().destinations.get(id.index()).map(Destination::waiting).unwrap_or_default()
+    }
+
+    pub(crate) fn forget(&self, id: DestinationId) -> Waiting {
+        let mut inner = self.lock();
+        let Some(destination) = inner.destinations.get_mut(id.index()) else {
+            return Waiting::default();
+        };
+        let (waiting, before) = (destination.waiting(), destination.pinned());
+        destination.release(u64::MAX);
+        destination.lag = None;
+        if inner.moved(id.0, before, None) {
+            self.work.notify_one();
+        }
+        drop(inner);
+        self.written.notify_waiters();
+        waiting
+    }
+
+    pub(crate) fn lagging(&self) -> Vec<(DestinationId, String, Waiting)> {
+        let inner = self.lock();
+        let all = (0..).map(DestinationId).zip(&inner.destinations);
+        let waiting = all.map(|(id, d)| (id, d.name.to_string(), d.waiting()));
+        waiting.filter(|(.., waiting)| waiting.is_lagging || waiting.records > 0).collect()
+    }
+
+    pub(crate) async fn room(&self) {
+        loop {
+            // Made before the look, so that what happens in between wakes it.
+            let room = self.room.notified();
+            let may_append = self.lock().may_append(self.options.unsynced_bytes_max);
+            if matches!(may_append, Ok(()) | Err(AppendError::Closed)) {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let inner = self.lock();
+        Stats {
+            segments: inner.segments.len() as u64,
+            bytes: inner.segments.iter().map(|segment| segment.size).sum(),
+            unsynced_bytes: inner.unsynced as u64,
+            ..inner.stats
+        }
+    }
+
+    /// Changes the state, and tells who must know.
+    pub(crate) fn set_state(&self, state: State) {
+        let mut inner = self.lock();
+        if inner.state == state {
+            return;
+        }
+        inner.state = state.clone();
+        drop(inner);
+        self.room.notify_waiters();
+        self.written.notify_waiters();
+        self.observer.state(&state);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Finds a destination, or makes one.
+    pub(crate) fn register(&mut self, name: &str) -> u32 {
+        if let Some(known) = self.names.get(name) {
+            return *known;
+        }
+        let file_id = self.file_id_next;
+        self.file_id_next = self.file_id_next.saturating_add(1);
+        self.insert(name, file_id)
+    }
+
+    /// Makes a destination with a number it has in the files.
+    pub(crate) fn insert(&mut self, name: &str, file_id: u32) -> u32 {
+        let (name, id) = (Arc::<str>::from(name), format::small(self.destinations.len()));
+        self.names.insert(Arc::clone(&name), id);
+        self.by_file_id.insert(file_id, id);
+        self.destinations.push(Destination::new(name, file_id));
+        id
+    }
+
+    /// The writer is to end.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+        self.wake = true;
+    }
+
+    fn may_append(&self, unsynced_max: usize) -> Result<(), AppendError> {
+        if self.closing {
+            return Err(AppendError::Closed);
+        }
+        match &self.state {
+            State::Good => {}
+            State::Full => return Err(AppendError::Full),
+            State::Failed(reason) => return Err(AppendError::Failed(reason.clone())),
+        }
+        if self.unsynced >= unsynced_max {
+            return Err(AppendError::Backlog { bytes: self.unsynced, max: unsynced_max });
+        }
+        Ok(())
+    }
+
+    fn knows(&self, wants: &[Want]) -> Result<(), AppendError> {
+        let unknown = |want: &&Want| want.destination.index() >= self.destinations.len();
+        match wants.iter().find(unknown) {
+            Some(want) => Err(AppendError::UnknownDestination(want.destination.0)),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends; says also whether a destination began to lag.
+    fn append(
+        &mut self,
+        payload: &[&[u8]],
+        len: usize,
+        wants: &[Want],
+        durable: Option<Durable>,
+    ) -> (Appended, bool) {
+        let sequence = self.next;
+        self.next += 1;
+        if self.open.bytes() > 0 && self.open.bytes() + len > GROUP_BYTES {
+            self.close_group();
+        }
+        let before = self.open.bytes();
+        let mut held = Vec::with_capacity(wants.len());
+        let mut lag_began = false;
+        for want in wants {
+            let Some(destination) = self.destinations.get_mut(want.destination.index()) else {
+                continue;
+            };
+            let lagged = destination.lag.is_some();
+            held.push(destination.append(sequence, want.records, want.bytes, want.hold));
+            lag_began |= !lagged && destination.lag.is_some();
+            if destination.slot.0 != self.group {
+                destination.slot = (self.group, self.open.totals.len());
+                self.open.totals.push((want.destination.0, Totals::default()));
+            }
+            if let Some((_, totals)) = self.open.totals.get_mut(destination.slot.1) {
+                totals.add(Totals::of(want.records, want.bytes));
+            }
+        }
+        let destinations = &self.destinations;
+        let in_file = |want: &Want| {
+            let id = destinations.get(want.destination.index()).map_or(u32::MAX, |d| d.file_id);
+            Wanted { id, records: want.records, bytes: want.bytes }
+        };
+        self.open.push(sequence, wants.iter().map(in_file), payload);
+        self.open.durables.extend(durable);
+        self.unsynced += self.open.bytes() - before;
+        self.stats.appended_entries += 1;
+        self.stats.appended_bytes += len as u64;
+        (Appended { sequence, held }, lag_began)
+    }
+
+    /// Puts the open group where the writer takes it.
+    pub(crate) fn close_group(&mut self) {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        let group = std::mem::replace(&mut self.open, Group::reuse(buffer));
+        self.queue.push_back(group);
+        self.group += 1;
+    }
+
+    /// Whether the writer must hear of what was appended just now: it is the first of its group
+    /// (so that the writer knows that there is one), somebody waits for it, or it is much.
+    fn should_wake(&self, unsynced_max: usize) -> bool {
+        let is_more = self.open.count == 1 || !self.queue.is_empty();
+        !self.wake && (is_more || self.is_urgent(unsynced_max))
+    }
+
+    /// Whether the open group should be written now, rather than wait for company.
+    pub(crate) fn is_urgent(&self, unsynced_max: usize) -> bool {
+        let is_awaited = !self.open.durables.is_empty() || self.is_awaited || self.closing;
+        is_awaited || self.open.bytes() >= WAKE_BYTES || self.unsynced >= unsynced_max / 2
+    }
+
+    /// A frontier moved; says whether the writer must be woken for it.
+    pub(crate) fn moved(&mut self, id: u32, before: Option<u64>, after: Option<u64>) -> bool {
+        let is_first = self.changed.is_empty();
+        if let Some(destination) = self.destinations.get_mut(DestinationId(id).index())
+            && !destination.is_changed
+        {
+            destination.is_changed = true;
+            self.changed.push(id);
+        }
+        let edge = self.segments.front().map_or(0, |segment| segment.next);
+        let left = before.is_some_and(|before| before < edge) && after.is_none_or(|a| a >= edge);
+        self.may_delete |= left;
+        let should_wake = (is_first || left) && !self.wake;
+        self.wake |= should_wake;
+        should_wake
+    }
+
+    /// Below it, nobody wants anything.
+    pub(crate) fn frontier(&self) -> u64 {
+        self.destinations.iter().filter_map(Destination::pinned).min().unwrap_or(self.next)
+    }
+
+    /// How far a destination got.
+    pub(crate) fn frontier_of(&self, destination: &Destination) -> u64 {
+        destination.pinned().unwrap_or(self.next)
+    }
+
+    /// The destination that a number in a segment means.
+    pub(crate) fn resolve(&self, segment: &Segment, file_id: u32) -> Option<u32> {
+        segment.aliases.get(&file_id).or_else(|| self.by_file_id.get(&file_id)).copied()
+    }
+
+    /// The segment with what comes at `position` or next behind it.
+    pub(crate) fn segment_at(&self, position: u64) -> Option<&Segment> {
+        self.segments.get(self.segments.partition_point(|segment| segment.next <= position))
+    }
+
+    pub(crate) fn segment_by_salt(&mut self, salt: u64) -> Option<&mut Segment> {
+        self.segments.iter_mut().find(|segment| segment.salt == salt)
+    }
+}

@@ -1,0 +1,201 @@
+//! One claim each, on a disk that works.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::{AppendError, Spool, Waiting};
+
+fn dir(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("logboom-spool-{}-{name}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    dir
+}
+
+#[test]
+fn what_is_appended_is_read_after_a_restart_on_a_real_disk() {
+    let dir = dir("restart");
+    let told = Arc::new(Told::default());
+    let (spool, recovery) = Spool::open(&dir, small(), told.clone()).unwrap();
+    assert!(recovery.was_clean);
+    let a = spool.destination("a");
+    let synced = Arc::new(AtomicUsize::new(0));
+    for n in 0..100_u32 {
+        let synced = Arc::clone(&synced);
+        let durable: Durable = Box::new(move |result| {
+            result.unwrap();
+            synced.fetch_add(1, Ordering::SeqCst);
+        });
+        let payload = n.to_le_bytes().repeat(50);
+        let appended = spool.append(&[&payload, b"!"], &[want(a, 2, true)], Some(durable)).unwrap();
+        assert_eq!(appended.held, [true]);
+    }
+    spool.close();
+    assert_eq!(synced.load(Ordering::SeqCst), 100);
+    assert_eq!(spool.append(&[b"x"], &[], None), Err(AppendError::Closed));
+    let uuid = spool.uuid();
+    drop(spool);
+
+    let (spool, recovery) = Spool::open(&dir, small(), told.clone()).unwrap();
+    assert!(recovery.was_clean, "{recovery:?}");
+    assert_eq!(spool.uuid(), uuid);
+    assert_eq!(recovery.next_sequence, 100);
+    let waiting = Waiting {
+        records: 200,
+        bytes: 2000,
+        lag_records: 200,
+        lag_bytes: 2000,
+        is_lagging: true,
+    };
+    let a = recovery.destinations[0].destination;
+    assert_eq!(spool.waiting(a), waiting);
+    for n in 0..100_u32 {
+        let Read::Entry { sequence, payload, records, .. } = spool.read(a).unwrap() else {
+            panic!("{n} is missing");
+        };
+        assert_eq!((sequence, records), (n.into(), 2));
+        assert_eq!(payload[..payload.len() - 1], n.to_le_bytes().repeat(50));
+        spool.done(a, sequence, 2);
+    }
+    assert_eq!(spool.read(a).unwrap(), Read::CaughtUp);
+    assert_eq!(spool.waiting(a), Waiting::default());
+    spool.close();
+    drop(spool);
+    let (spool, recovery) = Spool::open(&dir, small(), told.clone()).unwrap();
+    assert!(recovery.destinations.is_empty());
+    assert!(spool.stats().segments <= 2, "{:?}", spool.stats());
+    drop(spool);
+    assert!(told.damaged.lock().unwrap().is_empty());
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let dir = dir("locked");
+    let (spool, _) = Spool::open(&dir, small(), Arc::new(Told::default())).unwrap();
+    let second = Spool::open(&dir, small(), Arc::new(Told::default()));
+    assert!(matches!(second, Err(crate::OpenError::Locked { .. })));
+    drop(spool);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_destination_that_does_not_hold_lags_until_it_has_read_all() {
+    let sim = Sim::new(1);
+    let mut spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    let b = spool.shared.destination("b");
+    let held = |appended: Option<Appended>| appended.unwrap().held;
+    assert_eq!(held(spool.append(b"0", &[want(a, 1, true), want(b, 1, true)], None)), [true; 2]);
+    assert_eq!(held(spool.append(b"1", &[want(a, 1, false), want(b, 1, true)], None)), [false, true]);
+    assert_eq!(held(spool.append(b"2", &[want(a, 1, true)], None)), [false]);
+    assert_eq!(spool.shared.read(a).unwrap(), Read::NotYet);
+    assert!(spool.shared.waiting(a).is_lagging);
+    assert_eq!(spool.read_all(a), [(1, b"1".to_vec()), (2, b"2".to_vec())]);
+    assert_eq!(held(spool.append(b"3", &[want(a, 1, true)], None)), [true]);
+    assert_eq!(spool.shared.waiting(a).records, 4);
+    assert_eq!(spool.shared.waiting(b).records, 2);
+    assert_eq!(spool.shared.read(b).unwrap(), Read::CaughtUp);
+}
+
+#[test]
+fn segments_go_when_all_is_done_and_not_before() {
+    let sim = Sim::new(2);
+    let mut spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    let sequences: Vec<u64> = (0..50)
+        .map(|_| {
+            let appended = spool.append(&[7; 500], &[want(a, 1, true)], None).unwrap();
+            spool.step();
+            appended.sequence
+        })
+        .collect();
+    let segments = spool.shared.stats().segments;
+    assert!(segments > 5);
+    for sequence in &sequences[1..] {
+        spool.shared.done(a, *sequence, 1);
+    }
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, segments, "the first entry is not done");
+    spool.shared.done(a, 0, 1);
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 1);
+    let left = sim.files().iter().filter(|(path, _)| path.to_str().unwrap().contains("seg")).count();
+    assert_eq!(left, 1);
+}
+
+#[test]
+fn over_the_limit_the_oldest_is_shed_and_counted_exactly() {
+    let sim = Sim::new(3);
+    let options = Options { bytes_max: 40_000, ..small() };
+    let mut spool = Stepped::open(&sim, options);
+    let a = spool.shared.destination("a");
+    for _ in 0..200 {
+        spool.append(&[7; 500], &[want(a, 3, false)], None).unwrap();
+        spool.step();
+    }
+    assert!(spool.shared.stats().bytes <= 40_000);
+    let shed: u64 = spool.told.shed.lock().unwrap().iter().map(|(_, records, _)| records).sum();
+    assert!(shed > 300, "{shed}");
+    assert_eq!(spool.shared.waiting(a).records + shed, 600);
+    assert_eq!(spool.read_all(a).len() as u64 * 3 + shed, 600);
+}
+
+#[test]
+fn shedding_passes_the_oldest_and_stops_at_the_share() {
+    let sim = Sim::new(4);
+    let mut spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    for n in 0..50_u8 {
+        spool.append(&[n; 500], &[want(a, 1, false)], None).unwrap();
+        spool.step();
+    }
+    let first = spool.shared.read(a).unwrap();
+    assert!(matches!(first, Read::Entry { sequence: 0, .. }));
+    let shed = spool.shared.shed(a, 105);
+    assert_eq!((shed.records, shed.bytes), (39, 390));
+    assert_eq!(spool.shared.waiting(a).lag_bytes, 100);
+    let rest = spool.read_all(a);
+    assert_eq!(rest.first().unwrap().0, 40);
+    assert_eq!(rest.len(), 10);
+}
+
+#[test]
+fn what_is_forgotten_is_not_given_out() {
+    let sim = Sim::new(5);
+    let mut spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    spool.append(b"x", &[want(a, 1, true)], None).unwrap();
+    spool.append(b"x", &[want(a, 2, false)], None).unwrap();
+    spool.step();
+    assert_eq!(spool.shared.lagging()[0].2.records, 3);
+    assert_eq!(spool.shared.forget(a).records, 3);
+    assert_eq!(spool.shared.read(a).unwrap(), Read::CaughtUp);
+    spool.step();
+    drop(spool);
+    let spool = Stepped::open(&sim.kill(), small());
+    assert!(spool.recovery.destinations.is_empty());
+}
+
+#[test]
+fn a_sequence_is_never_given_twice() {
+    let sim = Sim::new(6);
+    let spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    let first = spool.append(b"never written", &[want(a, 1, true)], None).unwrap();
+    drop(spool);
+    let spool = Stepped::open(&sim.crash(1), small());
+    let second = spool.append(b"x", &[], None).unwrap();
+    assert!(second.sequence > first.sequence);
+}
+
+#[test]
+fn an_append_over_the_backlog_is_refused_until_it_is_synced() {
+    let sim = Sim::new(7);
+    let options = Options { unsynced_bytes_max: 1000, ..small() };
+    let mut spool = Stepped::open(&sim, options);
+    assert!(spool.append(&[0; 2000], &[], None).is_some());
+    let refused = spool.shared.append(&[b"x"], &[], None);
+    assert!(matches!(refused, Err(AppendError::Backlog { .. })));
+    spool.step();
+    assert!(spool.append(b"x", &[], None).is_some());
+}

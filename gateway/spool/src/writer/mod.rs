@@ -1,0 +1,360 @@
+//! The one who writes: takes the groups, writes, syncs, says so, deletes what nobody needs.
+//!
+//! A step does all that is due and says when the next one is; [`run`] is the thread around it, and
+//! tests step by hand. An error on a segment ends its use: what is not synced is still in memory
+//! and goes into a fresh one. The second error in a row is a state, with retries.
+
+mod active;
+mod room;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::group::Group;
+use crate::state::Shared;
+use crate::vfs::{self, File};
+use crate::{SpoolFailed, State, crash, format};
+
+use active::Active;
+
+/// How long entries wait for company that nobody waits for.
+const LINGER: Duration = Duration::from_millis(10);
+/// An entry that nobody waits for is synced after so long at the latest.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
+const RETRY_FULL: Duration = Duration::from_millis(500);
+const RETRY_FAILED: Duration = Duration::from_secs(1);
+/// Buffers kept for reuse, and bytes over which one is not.
+const BUFFERS: usize = 2;
+const BUFFER_BYTES: usize = 8 << 20;
+
+/// The writer's own.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    active: Option<Active>,
+    spare: Option<Arc<dyn File>>,
+    /// Groups to be written, or to be written again.
+    pending: VecDeque<Group>,
+    /// Groups written and not synced.
+    unsynced: VecDeque<Group>,
+    /// When the open group was first seen, with nobody waiting for it.
+    lingers_since: Option<Instant>,
+    unsynced_since: Option<Instant>,
+    cursors_at: Option<Instant>,
+    /// Errors in a row.
+    strikes: u32,
+    retry_at: Option<Instant>,
+    pub(crate) is_over: bool,
+    /// Why the spool could not be closed as it should.
+    pub(crate) failure: Option<io::Error>,
+}
+
+/// What failed, if something did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Write,
+    Sync,
+}
+
+/// Steps until the spool is closed; sleeps when nothing is due.
+pub(crate) fn run(mut writer: Writer) {
+    while !writer.is_over {
+        let due = writer.step(Instant::now());
+        if !writer.is_over {
+            wait(&writer.shared, due);
+        }
+    }
+}
+
+fn wait(shared: &Shared, due: Option<Instant>) {
+    let mut inner = shared.lock();
+    while !inner.wake {
+        let Some(due) = due else {
+            inner = shared.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let Some(left) = due.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else {
+            break;
+        };
+        let waited = shared.work.wait_timeout(inner, left);
+        inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    inner.wake = false;
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            active: None,
+            spare: None,
+            pending: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            lingers_since: None,
+            unsynced_since: None,
+            cursors_at: None,
+            strikes: 0,
+            retry_at: None,
+            is_over: false,
+            failure: None,
+        }
+    }
+
+    /// Does what is due; says when something will be.
+    pub(crate) fn step(&mut self, now: Instant) -> Option<Instant> {
+        let closing = self.take(now);
+        if closing {
+            self.finish(now);
+            return None;
+        }
+        if self.retry_at.is_none_or(|at| at <= now) {
+            self.work(now);
+        }
+        self.due(now)
+    }
+
+    /// Writes what there is, with a second try on a fresh segment after the first error.
+    pub(crate) fn work(&mut self, now: Instant) {
+        self.retry_at = None;
+        loop {
+            let result = self.write(now).and_then(|()| self.make_room(now));
+            let Err(error) = result else {
+                self.strikes = 0;
+                self.shared.set_state(State::Good);
+                return;
+            };
+            self.strikes = self.strikes.saturating_add(1);
+            let is_full = vfs::is_full(&error);
+            if is_full && self.delete_without_cursors() {
+                continue;
+            }
+            if self.strikes == 1 && !is_full {
+                continue;
+            }
+            let retry = if is_full { RETRY_FULL } else { RETRY_FAILED };
+            self.retry_at = Some(now + retry);
+            let state = if is_full { State::Full } else { State::Failed(error.to_string()) };
+            self.shared.set_state(state);
+            return;
+        }
+    }
+
+    /// Takes the groups that are due; says whether the spool is being closed.
+    fn take(&mut self, now: Instant) -> bool {
+        let mut inner = self.shared.lock();
+        inner.wake = false;
+        let is_urgent = inner.is_urgent(self.shared.options.unsynced_bytes_max);
+        let is_due = self.lingers_since.is_some_and(|since| since + LINGER <= now);
+        if inner.open.count == 0 {
+            self.lingers_since = None;
+        } else if is_urgent || is_due || !inner.queue.is_empty() {
+            inner.close_group();
+            self.lingers_since = None;
+        } else {
+            self.lingers_since.get_or_insert(now);
+        }
+        self.pending.extend(inner.queue.drain(..));
+        inner.closing
+    }
+
+    /// Writes, and syncs where somebody waits for it.
+    fn write(&mut self, now: Instant) -> io::Result<()> {
+        while let Some(mut group) = self.pending.pop_front() {
+            let left = self.pending.len();
+            let result = self.put(&mut group, now);
+            if result.is_err() {
+                // Behind the other groups of that segment, which was given up.
+                let before = self.pending.len().saturating_sub(left);
+                self.pending.insert(before, group);
+                return result;
+            }
+            self.unsynced_since.get_or_insert(now);
+            self.unsynced.push_back(group);
+        }
+        if self.active.is_none() {
+            self.open_active(now)?;
+        }
+        self.write_cursors(now)?;
+        let is_awaited = self.unsynced.iter().any(|group| !group.durables.is_empty());
+        let is_due = self.unsynced_since.is_some_and(|since| since + SYNC_AFTER <= now);
+        let is_much = self.shared.lock().unsynced >= self.shared.options.unsynced_bytes_max / 2;
+        if is_awaited || is_due || (is_much && !self.unsynced.is_empty()) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a group into the active segment, or into the next one.
+    fn put(&mut self, group: &mut Group, now: Instant) -> io::Result<()> {
+        let segment_bytes = self.shared.options.segment_bytes;
+        let is_full = |active: &Active| {
+            active.has_entries && active.end + group.bytes() as u64 > segment_bytes
+        };
+        if self.active.as_ref().is_some_and(is_full) {
+            self.seal(false)?;
+        }
+        if self.active.is_none() {
+            self.open_active_at(group.first, now)?;
+        }
+        let result = self.active.as_mut().map_or(Ok(()), |active| active.put(&self.shared, group));
+        crash::point("group_written");
+        self.keep(result, Failed::Write)?;
+        self.shared.written.notify_waiters();
+        Ok(())
+    }
+
+    fn open_active(&mut self, now: Instant) -> io::Result<()> {
+        let inner = self.shared.lock();
+        let open = Some(inner.open.first).filter(|_| inner.open.count > 0);
+        let queued = inner.queue.front().map(|group| group.first);
+        let first = queued.or(open).unwrap_or(inner.next);
+        drop(inner);
+        self.open_active_at(first, now)
+    }
+
+    fn open_active_at(&mut self, first: u64, now: Instant) -> io::Result<()> {
+        let spare = match self.spare.take() {
+            Some(spare) => spare,
+            None => self.make_spare()?,
+        };
+        let active = Active::create(&self.shared, spare, first)?;
+        self.active = Some(active);
+        self.cursors_at = Some(now);
+        Ok(())
+    }
+
+    /// Cursors that moved, if it is time.
+    fn write_cursors(&mut self, now: Instant) -> io::Result<()> {
+        let every = self.shared.options.cursor_every;
+        if self.cursors_at.is_some_and(|at| at + every > now) {
+            return Ok(());
+        }
+        self.put_cursors(now)
+    }
+
+    fn put_cursors(&mut self, now: Instant) -> io::Result<()> {
+        let result = match self.active.as_mut() {
+            Some(active) => active.put_cursors(&self.shared),
+            None => Ok(false),
+        };
+        let result = result.map(|written| {
+            if written {
+                self.cursors_at = Some(now);
+                crash::point("cursors_written");
+            }
+        });
+        self.keep(result, Failed::Write)
+    }
+
+    /// Syncs the active segment; what was in doubt is durable then.
+    fn sync(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.as_mut() else { return Ok(()) };
+        let result = vfs::uninterrupted(|| active.file.sync_data());
+        self.keep(result, Failed::Sync)?;
+        crash::point("group_synced");
+        if let Some(active) = self.active.as_mut() {
+            active.note_synced();
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// All that was written is durable: says so, and gives the memory back.
+    fn settle(&mut self) {
+        self.unsynced_since = None;
+        let mut durables = Vec::new();
+        let mut inner = self.shared.lock();
+        inner.stats.syncs += 1;
+        for group in self.unsynced.drain(..) {
+            inner.unsynced = inner.unsynced.saturating_sub(group.bytes());
+            durables.extend(group.durables);
+            if inner.buffers.len() < BUFFERS && group.frame.capacity() <= BUFFER_BYTES {
+                inner.buffers.push(group.frame);
+            }
+        }
+        drop(inner);
+        for durable in durables {
+            durable(Ok(()));
+            crash::point("durable_called");
+        }
+        self.shared.room.notify_waiters();
+    }
+
+    /// Ends the active segment with its footer; everything in it is synced then.
+    fn seal(&mut self, closed: bool) -> io::Result<()> {
+        let Some(active) = self.active.as_mut() else { return Ok(()) };
+        let result = active.seal(&self.shared, closed);
+        self.keep(result, Failed::Sync)?;
+        crash::point("seal_synced");
+        self.active = None;
+        self.settle();
+        Ok(())
+    }
+
+    /// After an error the active segment is given up: nothing is written to it or synced any more,
+    /// and what was not synced is to be written again.
+    fn keep(&mut self, result: io::Result<()>, what: Failed) -> io::Result<()> {
+        if let Err(error) = &result
+            && let Some(active) = self.active.take()
+        {
+            let is_full = what == Failed::Write && vfs::is_full(error);
+            active.give_up(&self.shared, &self.unsynced, is_full);
+            while let Some(group) = self.unsynced.pop_back() {
+                self.pending.push_front(group);
+            }
+            self.unsynced_since = None;
+        }
+        result
+    }
+
+    /// The last step.
+    fn finish(&mut self, now: Instant) {
+        // The second time on a fresh segment.
+        for _ in 0..2 {
+            let result = self.write(now).and_then(|()| self.put_cursors(now));
+            self.failure = result.and_then(|()| self.seal(true)).err();
+            if self.failure.is_none() {
+                break;
+            }
+        }
+        let reason = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        let groups = self.pending.drain(..).chain(self.unsynced.drain(..));
+        for durable in groups.flat_map(|group| group.durables) {
+            durable(Err(SpoolFailed { reason: reason.clone() }));
+        }
+        if self.spare.take().is_some() {
+            // A spare that stays is taken away at the next start.
+            drop(self.shared.vfs.unlink(&self.shared.files.spare()));
+        }
+        self.shared.lock().closed = true;
+        self.is_over = true;
+        self.shared.written.notify_waiters();
+        self.shared.room.notify_waiters();
+    }
+
+    /// When the next step is due.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let inner = self.shared.lock();
+        let lingering = self.lingers_since.map(|since| since + LINGER);
+        let sync = self.unsynced_since.map(|since| since + SYNC_AFTER);
+        let every = self.shared.options.cursor_every;
+        let is_behind = !inner.changed.is_empty();
+        let cursors = is_behind.then(|| self.cursors_at.map_or(now, |at| at + every));
+        if self.retry_at.is_some() {
+            return self.retry_at;
+        }
+        [lingering, sync, cursors].into_iter().flatten().min()
+    }
+
+    fn make_spare(&self) -> io::Result<Arc<dyn File>> {
+        let path = self.shared.files.spare();
+        // One that failed on its way to be a segment is not touched again. Mostly there is none.
+        drop(self.shared.vfs.unlink(&path));
+        let file = self.shared.vfs.open(&path, vfs::Access::Create)?;
+        let len = self.shared.options.segment_bytes.max(format::FRAMES);
+        vfs::uninterrupted(|| file.allocate(len))?;
+        Ok(file)
+    }
+}

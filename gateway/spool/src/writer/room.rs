@@ -1,0 +1,98 @@
+//! Making room: the spare segment, and deleting what nobody needs or what is too much.
+
+use std::io;
+use std::time::Instant;
+
+use super::Writer;
+use crate::segment::Segment;
+use crate::state::Inner;
+use crate::{crash, vfs};
+
+impl Writer {
+    /// Deletes what can be, and takes the room for the next segment.
+    pub(super) fn make_room(&mut self, now: Instant) -> io::Result<()> {
+        self.pass_what_is_too_much();
+        if self.shared.lock().has_garbage() {
+            self.delete(now)?;
+        }
+        if self.spare.is_none() {
+            self.spare = Some(self.make_spare()?);
+        }
+        Ok(())
+    }
+
+    /// Over the limit, destinations are pushed past the oldest segment.
+    fn pass_what_is_too_much(&self) {
+        let options = &self.shared.options;
+        let max = options.bytes_max.saturating_sub(options.segment_bytes);
+        loop {
+            let mut inner = self.shared.lock();
+            let bytes: u64 = inner.segments.iter().map(|segment| segment.size).sum();
+            let frontier = inner.frontier();
+            let kept = inner.segments.iter().filter(|segment| segment.next > frontier);
+            let kept: u64 = kept.map(|segment| segment.size).sum();
+            if bytes <= max || kept <= max || inner.segments.len() < 2 {
+                return;
+            }
+            let oldest = inner.segments.iter().find(|segment| segment.next > frontier).cloned();
+            let last = inner.segments.back().map(|segment| segment.salt);
+            let Some(oldest) = oldest.filter(|oldest| Some(oldest.salt) != last) else { return };
+            inner.may_delete = true;
+            drop(inner);
+            self.shared.pass_segment(&oldest);
+        }
+    }
+
+    /// Deletes the segments below all frontiers, once the cursors say so on disk.
+    fn delete(&mut self, now: Instant) -> io::Result<()> {
+        if self.active.is_none() {
+            return Ok(());
+        }
+        self.put_cursors(now)?;
+        self.sync()?;
+        self.unlink_garbage();
+        Ok(())
+    }
+
+    /// Without room, cursors cannot be written first. Without them a destination begins at the
+    /// oldest segment there is, and that is behind what is deleted here. Says whether anything was.
+    pub(super) fn delete_without_cursors(&self) -> bool {
+        self.shared.lock().has_garbage() && self.unlink_garbage()
+    }
+
+    fn unlink_garbage(&self) -> bool {
+        crash::point("predelete");
+        let gone = self.shared.lock().take_garbage();
+        for segment in &gone {
+            // One that cannot be deleted now is found at the next start.
+            drop(self.shared.vfs.unlink(&self.shared.segment_path(segment.first)));
+            crash::point("segment_unlinked");
+        }
+        // A name that comes back after a crash is below all cursors: no reason to give up a
+        // segment, or to stop.
+        drop(vfs::uninterrupted(|| self.shared.vfs.sync_dir(&self.shared.files.dir)));
+        !gone.is_empty()
+    }
+}
+
+impl Inner {
+    fn has_garbage(&mut self) -> bool {
+        if !std::mem::take(&mut self.may_delete) {
+            return false;
+        }
+        let frontier = self.frontier();
+        self.segments.len() > 1 && self.segments.front().is_some_and(|s| s.next <= frontier)
+    }
+
+    /// Takes the oldest segments that nobody needs, except the last one.
+    fn take_garbage(&mut self) -> Vec<Segment> {
+        let frontier = self.frontier();
+        let mut gone = Vec::new();
+        while self.segments.len() > 1
+            && self.segments.front().is_some_and(|segment| segment.next <= frontier)
+        {
+            gone.extend(self.segments.pop_front());
+        }
+        gone
+    }
+}

@@ -1,0 +1,274 @@
+//! RELP sessions: every record answered, and only when its receipt says so.
+//!
+//! ```text
+//!  read ─▶ requests ─▶ batch, with a receipt ─▶ … ─▶ receipt resolves ─▶ answers, in order
+//! ```
+//!
+//! Answered are the requests of a whole read at once. Records that were given up are not answered:
+//! the session is closed, and the sender, which still has them, sends them again.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use logboom_codec::framing::{Frame, trim};
+use logboom_codec::relp::{Request, Server};
+use logboom_record::{Receipt, Resolution, Span};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::entrance::Entrance;
+use super::listener::stopping;
+use crate::telemetry::ledger::RejectReason;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes of a frame beside its data.
+const FRAME_OVERHEAD: usize = 64;
+
+/// Serves a session until one of the sides ends it.
+pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
+    entrance.book.sessions.enter(1);
+    let (resolved, resolutions) = mpsc::unbounded_channel();
+    let mut session = Session {
+        server: Server::new(entrance.record_bytes_max),
+        stream,
+        buffer: Vec::new(),
+        requests: Vec::new(),
+        groups: VecDeque::new(),
+        next_group: 0,
+        resolved,
+        resolutions,
+        out: Vec::new(),
+        entrance: &entrance,
+    };
+    let ended = session.run().await;
+    entrance.book.sessions.leave(1);
+    let source = entrance.name.as_str();
+    match ended {
+        End::Peer | End::Idle | End::Shutdown => tracing::debug!(source, %peer, "session ended"),
+        End::Broken(error) => tracing::debug!(source, %peer, %error, "session broke"),
+        End::Lost => {
+            if let Some(left_out) = entrance.throttle.allow() {
+                let what = "session closed, records it sent were given up and not acknowledged";
+                tracing::warn!(source, %peer, left_out, "{what}");
+            }
+        }
+        End::Frame => {
+            entrance.book.reject(RejectReason::Timeout, 1);
+            if let Some(left_out) = entrance.throttle.allow() {
+                let limit = entrance.frame_timeout;
+                let what = "session closed, a frame did not end in time";
+                tracing::warn!(source, %peer, ?limit, left_out, "{what}");
+            }
+        }
+        End::Protocol(error) => {
+            entrance.book.reject(RejectReason::Framing, 1);
+            if let Some(left_out) = entrance.throttle.allow() {
+                tracing::warn!(source, %peer, error, left_out, "session closed, it is no RELP");
+            }
+        }
+    }
+}
+
+/// Why a session ended.
+enum End {
+    Peer,
+    Shutdown,
+    Idle,
+    /// A frame did not end in time.
+    Frame,
+    /// Records were given up.
+    Lost,
+    Protocol(String),
+    Broken(std::io::Error),
+}
+
+/// Requests of one read, to be answered together.
+struct Group {
+    number: u64,
+    requests: Vec<Request>,
+    is_resolved: bool,
+}
+
+struct Session<'a> {
+    server: Server,
+    stream: TcpStream,
+    /// Bytes not yet consumed.
+    buffer: Vec<u8>,
+    requests: Vec<Request>,
+    /// What is not answered yet, oldest first.
+    groups: VecDeque<Group>,
+    next_group: u64,
+    resolved: mpsc::UnboundedSender<(u64, Resolution)>,
+    resolutions: mpsc::UnboundedReceiver<(u64, Resolution)>,
+    out: Vec<u8>,
+    entrance: &'a Entrance,
+}
+
+/// What a session waits for.
+enum Turn {
+    Read(std::io::Result<usize>),
+    Resolved(u64, Resolution),
+    Late,
+    Stop,
+}
+
+impl Session<'_> {
+    async fn run(&mut self) -> End {
+        let mut shutdown = self.entrance.shutdown.clone();
+        let mut is_last = false;
+        let mut frame_deadline: Option<Instant> = None;
+        loop {
+            if is_last && self.groups.is_empty() {
+                return self.say_goodbye().await;
+            }
+            let wait = frame_deadline.unwrap_or_else(|| Instant::now() + self.entrance.idle);
+            let has_window = self.server.unanswered() < self.entrance.window && !is_last;
+            if has_window {
+                self.entrance.admission.room().await;
+                self.buffer.reserve(READ_BYTES);
+            }
+            // All of them are cancel safe.
+            let turn = tokio::select! {
+                biased;
+                Some((group, resolution)) = self.resolutions.recv() => {
+                    Turn::Resolved(group, resolution)
+                }
+                () = stopping(&mut shutdown), if !is_last => Turn::Stop,
+                read = self.stream.read_buf(&mut self.buffer), if has_window => Turn::Read(read),
+                () = tokio::time::sleep_until(wait), if has_window => Turn::Late,
+            };
+            let ended = match turn {
+                Turn::Resolved(_, Resolution::Lost) => Some(End::Lost),
+                Turn::Resolved(group, Resolution::Kept) => self.answer(group).await.err(),
+                Turn::Read(Ok(0)) => Some(End::Peer),
+                Turn::Read(Ok(_)) => self.take().await.err(),
+                Turn::Read(Err(error)) => Some(End::Broken(error)),
+                Turn::Late if frame_deadline.is_some() => Some(End::Frame),
+                Turn::Late if self.groups.is_empty() => Some(End::Idle),
+                Turn::Late => None,
+                Turn::Stop => {
+                    is_last = true;
+                    None
+                }
+            };
+            if let Some(end) = ended {
+                return end;
+            }
+            if self.buffer.is_empty() {
+                // An idle session holds no buffer.
+                self.buffer = Vec::new();
+                frame_deadline = None;
+            } else if frame_deadline.is_none() {
+                frame_deadline = Some(Instant::now() + self.entrance.frame_timeout);
+            }
+            if self.server.unanswered() >= self.entrance.window {
+                // Not the peer is late, but the gateway.
+                frame_deadline = None;
+            }
+        }
+    }
+
+    /// Takes the requests that the buffer has, as far as the window allows.
+    async fn take(&mut self) -> Result<(), End> {
+        loop {
+            self.requests.clear();
+            let room = self.entrance.window.saturating_sub(self.server.unanswered());
+            let received = self.server.receive(&self.buffer, 0, &mut self.requests, room);
+            let taken = !self.requests.is_empty();
+            if let Ok(consumed) = received {
+                self.take_requests(consumed).await?;
+                if !taken || consumed == 0 {
+                    break;
+                }
+            } else if let Err(error) = received {
+                let end = self.requests.iter().map(|request| match request {
+                    Request::Syslog { data, .. } => (data.offset + data.len) as usize,
+                    Request::Open { .. } | Request::Close { .. } => 0,
+                });
+                self.take_requests(end.max().unwrap_or(0)).await?;
+                self.out.clear();
+                self.server.reject(&error, &mut self.out);
+                // The peer may be gone, which ends the session as well.
+                drop(self.stream.write_all(&self.out).await);
+                return Err(End::Protocol(error.to_string()));
+            }
+        }
+        // A frame larger than the record's limit never completes.
+        let most = self.entrance.record_bytes_max + FRAME_OVERHEAD + READ_BYTES;
+        let is_stuck = self.buffer.len() > most && self.server.unanswered() == 0;
+        if is_stuck { Err(End::Protocol("a frame is longer than it may be".into())) } else { Ok(()) }
+    }
+
+    /// Makes a batch of the requests in hand, which lie in the first `consumed` bytes.
+    async fn take_requests(&mut self, consumed: usize) -> Result<(), End> {
+        if self.requests.is_empty() {
+            return Ok(());
+        }
+        let requests = std::mem::take(&mut self.requests);
+        let number = self.next_group;
+        self.next_group += 1;
+        let frames: Vec<Frame> = requests.iter().filter_map(|r| frame(r, &self.buffer)).collect();
+        self.groups.push_back(Group { number, requests, is_resolved: frames.is_empty() });
+        let rest = self.buffer.get(consumed..).unwrap_or_default().to_vec();
+        let mut arena = std::mem::replace(&mut self.buffer, rest);
+        arena.truncate(consumed);
+        if frames.is_empty() {
+            return self.answer(number).await;
+        }
+        let resolved = self.resolved.clone();
+        let receipt = Receipt::new(move |resolution| {
+            // The session may be over; then nobody waits.
+            resolved.send((number, resolution)).unwrap_or_default();
+        });
+        let batch = self.entrance.decode(arena, &frames);
+        // Strict sources refuse what is malformed; that is decided, and counted, and answered as such.
+        self.entrance.offer(batch, Some(receipt)).await;
+        Ok(())
+    }
+
+    /// Notes that a group is resolved, and answers all at the front that are.
+    async fn answer(&mut self, number: u64) -> Result<(), End> {
+        if let Some(group) = self.groups.iter_mut().find(|group| group.number == number) {
+            group.is_resolved = true;
+        }
+        self.out.clear();
+        let mut is_over = false;
+        while self.groups.front().is_some_and(|group| group.is_resolved) {
+            for request in self.groups.pop_front().into_iter().flat_map(|group| group.requests) {
+                match request {
+                    Request::Open { txnr } => self.server.accept_open(txnr, &mut self.out),
+                    Request::Syslog { txnr, .. } => self.server.ok(txnr, &mut self.out),
+                    Request::Close { txnr } => {
+                        self.server.ok(txnr, &mut self.out);
+                        is_over = true;
+                    }
+                }
+            }
+        }
+        self.stream.write_all(&self.out).await.map_err(End::Broken)?;
+        if is_over { Err(End::Peer) } else { Ok(()) }
+    }
+
+    async fn say_goodbye(&mut self) -> End {
+        self.out.clear();
+        self.server.serverclose(&mut self.out);
+        drop(self.stream.write_all(&self.out).await);
+        End::Shutdown
+    }
+}
+
+/// The frame of a record, without the line end that some senders leave behind it.
+fn frame(request: &Request, buffer: &[u8]) -> Option<Frame> {
+    let Request::Syslog { data, .. } = request else { return None };
+    let trimmed = trim(data.of(buffer));
+    if trimmed.is_empty() {
+        return None;
+    }
+    let start = data.offset as usize;
+    let span = Span::new(start, start + trimmed.len());
+    Some(Frame { span, truncated: false, incomplete: false })
+}

@@ -1,0 +1,31 @@
+//! The network: connections with a policy, names, TLS.
+//!
+//! * *Enters*: a host and a port, how to secure the connection, what the operator allows; on the
+//!   other side accepted sockets.
+//! * *Leaves*: a [`Stream`], plain or TLS, that knows how much the peer has acknowledged.
+//! * *Limits*: each step has its time ([`Limits`]); 8 addresses of a name are tried; 64 names at
+//!   once are with the system's resolver.
+//! * *When it fails*: a [`DialError`] that says what to do and has a keyword for metrics. A reload
+//!   of TLS files that fails leaves in force what was.
+//! * *May import*: nothing.
+
+mod cidr;
+mod dial;
+mod error;
+mod policy;
+mod resolve;
+mod stream;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use cidr::{Cidr, CidrError};
+pub use dial::{Endpoint, Limits, Network, dial};
+pub use error::DialError;
+pub use policy::{Forbidden, Policy, Rule};
+pub use resolve::Resolver;
+pub use stream::{AcceptError, Stream};
+pub use tls::{
+    ClientAuth, TlsClient, TlsError, TlsFault, TlsFiles, TlsServer, TlsServerFiles, TlsWarning,
+};

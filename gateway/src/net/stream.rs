@@ -1,0 +1,345 @@
+//! A connection, plain or TLS, that knows how much of what was written the peer has got.
+//!
+//! Plain syslog has no acknowledgement, but TCP has: what the peer's kernel has acknowledged need
+//! not be sent again on the next connection. The kernel counts bytes on the wire, which with TLS
+//! are not those that were written. So: write a chunk, flush, and note
+//! [`Stream::handed_to_kernel`]. Once [`Stream::acknowledged`] has reached that figure, all of the
+//! chunk has arrived.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::error::DialError;
+use super::resolve::bare;
+use super::tls::{TlsClient, TlsFault, TlsServer};
+
+/// An idle connection is probed after this long.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A connection, of either side. Reads and writes as any other; with TLS a write is only sure to be
+/// with the kernel after a flush.
+#[derive(Debug)]
+pub struct Stream {
+    wire: Wire,
+    peer: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Plain(Counted),
+    Tls(Box<TlsStream<Counted>>),
+}
+
+impl Stream {
+    /// A connection that was accepted; with TLS after its handshake, for which `limit` is given.
+    ///
+    /// *Cancel safety*: safe; the connection is closed.
+    ///
+    /// # Errors
+    /// The handshake failed or took too long, or the connection is gone.
+    pub async fn accept(
+        tcp: TcpStream,
+        tls: Option<&TlsServer>,
+        limit: Duration,
+    ) -> Result<Self, AcceptError> {
+        let peer = tcp.peer_addr().map_err(AcceptError::Io)?;
+        tune(&tcp).map_err(AcceptError::Io)?;
+        let Some(tls) = tls else { return Ok(Self::plain(tcp, peer)) };
+        let handshake = TlsAcceptor::from(tls.config()).accept(Counted::new(tcp));
+        match tokio::time::timeout(limit, handshake).await {
+            Ok(Ok(stream)) => Ok(Self { wire: Wire::Tls(Box::new(stream.into())), peer }),
+            Ok(Err(source)) => Err(AcceptError::Tls { fault: TlsFault::of(&source), source }),
+            Err(_) => Err(AcceptError::Timeout { limit }),
+        }
+    }
+
+    pub(super) fn plain(tcp: TcpStream, peer: SocketAddr) -> Self {
+        Self { wire: Wire::Plain(Counted::new(tcp)), peer }
+    }
+
+    /// The client's side of a handshake.
+    pub(super) async fn secure(
+        tcp: TcpStream,
+        peer: SocketAddr,
+        tls: &TlsClient,
+        host: &str,
+        limit: Duration,
+    ) -> Result<Self, DialError> {
+        let host = bare(host).unwrap_or(host);
+        let name = tls.name_for(host).ok_or_else(|| DialError::Tls {
+            host: host.to_owned(),
+            fault: TlsFault::ServerName,
+            source: io::ErrorKind::InvalidInput.into(),
+        })?;
+        let shown = name.to_str().into_owned();
+        let handshake = TlsConnector::from(tls.config()).connect(name, Counted::new(tcp));
+        match tokio::time::timeout(limit, handshake).await {
+            Ok(Ok(stream)) => Ok(Self { wire: Wire::Tls(Box::new(stream.into())), peer }),
+            Ok(Err(source)) => {
+                Err(DialError::Tls { host: shown, fault: TlsFault::of(&source), source })
+            }
+            Err(_) => Err(DialError::TlsTimeout { host: shown, limit }),
+        }
+    }
+
+    /// Reads what is there without waiting. With TLS, what the protocol itself sends is dealt with
+    /// on the way.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing; otherwise the connection is gone.
+    pub fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(bytes);
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(self).poll_read(&mut context, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Ready when the peer has sent something, closed, or reset. With TLS this may be nothing that
+    /// a read would return, but a read takes it away. Cancel safe.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.counted().tcp.readable().await
+    }
+
+    /// The address of the other side.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The protocol that both sides agreed on, if any.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match &self.wire {
+            Wire::Plain(_) => None,
+            Wire::Tls(tls) => tls.get_ref().1.alpn_protocol(),
+        }
+    }
+
+    /// Whether the connection is secured.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.wire, Wire::Tls(_))
+    }
+
+    /// Bytes on the wire that the kernel has taken so far, a TLS handshake included. After a flush
+    /// this is the end of all that was written.
+    pub fn handed_to_kernel(&self) -> u64 {
+        self.counted().handed
+    }
+
+    /// How many of these bytes the peer's kernel has acknowledged. Its application need not have
+    /// read them. Right also after the connection was closed or reset, by either side.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn acknowledged(&self) -> io::Result<u64> {
+        let Counted { tcp, handed, has_ended } = self.counted();
+        let unacknowledged = unacknowledged(tcp)?;
+        // The end of the stream takes a sequence number too, the last one.
+        let end = u64::from(*has_ended && unacknowledged > 0);
+        Ok(handed.saturating_sub(unacknowledged - end))
+    }
+
+    #[cfg(test)]
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.counted().tcp
+    }
+
+    fn counted(&self) -> &Counted {
+        match &self.wire {
+            Wire::Plain(counted) => counted,
+            Wire::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(plain) => Pin::new(plain).poll_read(cx, buffer),
+            Wire::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(plain) => Pin::new(plain).poll_write(cx, bytes),
+            Wire::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(plain) => Pin::new(plain).poll_write_vectored(cx, slices),
+            Wire::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.wire {
+            Wire::Plain(plain) => plain.is_write_vectored(),
+            Wire::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(plain) => Pin::new(plain).poll_flush(cx),
+            Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(plain) => Pin::new(plain).poll_shutdown(cx),
+            Wire::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Why an accepted connection is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The connection is gone.
+    #[error("the connection broke")]
+    Io(#[source] io::Error),
+    /// The peer does not go on with the handshake.
+    #[error("no TLS handshake within {limit:?}")]
+    Timeout {
+        /// The time given.
+        limit: Duration,
+    },
+    /// The handshake failed.
+    #[error("the TLS handshake failed ({})", fault.keyword())]
+    Tls {
+        /// What kind of failure.
+        fault: TlsFault,
+        /// What the TLS library or the kernel says.
+        source: io::Error,
+    },
+}
+
+impl AcceptError {
+    /// A word of a closed set, for a metric's label.
+    pub fn keyword(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls { fault, .. } => fault.keyword(),
+        }
+    }
+}
+
+/// A socket that counts what it hands to the kernel.
+#[derive(Debug)]
+struct Counted {
+    tcp: TcpStream,
+    handed: u64,
+    /// Whether the end of the stream was handed over after it.
+    has_ended: bool,
+}
+
+impl Counted {
+    fn new(tcp: TcpStream) -> Self {
+        Self { tcp, handed: 0, has_ended: false }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let counted = self.get_mut();
+        let taken = ready!(Pin::new(&mut counted.tcp).poll_write(cx, bytes))?;
+        counted.handed += taken as u64;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let counted = self.get_mut();
+        let taken = ready!(Pin::new(&mut counted.tcp).poll_write_vectored(cx, slices))?;
+        counted.handed += taken as u64;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let counted = self.get_mut();
+        // Not by way of tokio, which hides that there was no connection left to end.
+        match SockRef::from(&counted.tcp).shutdown(Shutdown::Write) {
+            Ok(()) => counted.has_ended = true,
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What every connection gets: no delay of small writes, and probes when idle.
+pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
+/// Bytes in the socket's send queue, sent or not. The kernel answers from its sequence numbers,
+/// which outlive the connection.
+fn unacknowledged(tcp: &TcpStream) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "no safe wrapper of this ioctl in nix, rustix, or socket2")]
+    // SAFETY: the descriptor is open as long as `tcp` is borrowed; on a TCP socket the kernel
+    // writes one int, to an int that lives until after the call.
+    let result = unsafe { libc::ioctl(tcp.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    Errno::result(result)?;
+    u64::try_from(bytes).map_err(io::Error::other)
+}

@@ -1,0 +1,10 @@
+//! Tests of the room: real sockets on loopback, certificates and name servers made on the spot.
+
+mod cidr;
+mod dial;
+mod openssl;
+mod policy;
+mod stream;
+mod support;
+mod tls;
+mod tls_files;

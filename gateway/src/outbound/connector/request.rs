@@ -1,0 +1,223 @@
+//! HTTP: records in the bodies of requests, each request answered.
+//!
+//! A request carries what is in hand, so that one waits for the next only while one is in flight.
+//! Its records and its id stay together until it is answered for good: a retry is the same request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::header::HeaderValue;
+use logboom_record::{FieldNames, UnixNanos};
+use tokio::sync::Mutex;
+
+use super::{Failure, Open, connect};
+use crate::config::{HttpDestination, HttpFormat, HttpVersion};
+use crate::outbound::Destination;
+use crate::outbound::entry::destination_key;
+use crate::outbound::hand::{Group, Hand, Outcome, Progress};
+use crate::outbound::http::adaptive::{Control, Limit, Outcome as Load};
+use crate::outbound::http::body::{Body, Format, Headers, Writer};
+use crate::outbound::http::{
+    Answer, Connection, HttpError, Judgement, Limits, Post, Target, Version, judge,
+};
+use crate::telemetry::ledger::AttemptOutcome;
+
+/// Most bytes and records of a body, before compression.
+const BODY_BYTES_MAX: usize = 1 << 20;
+const BODY_RECORDS_MAX: usize = 4096;
+/// Bytes of an answer's body that are read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long to leave a destination alone that does not accept our credentials.
+const DENIED_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Requests in flight to begin with.
+const IN_FLIGHT_START: usize = 2;
+
+/// What the connectors of one destination share: how many requests may be in flight, and the
+/// connection, where it takes several at once.
+#[derive(Debug)]
+pub(in crate::outbound) struct Pool {
+    limit: Arc<Limit>,
+    shared: Mutex<Option<(Connection, Arc<Open>)>>,
+}
+
+impl Pool {
+    pub(in crate::outbound) fn new(in_flight_max: usize) -> Self {
+        let limit = Limit::new(Control::new(IN_FLIGHT_START, in_flight_max));
+        Self { limit, shared: Mutex::new(None) }
+    }
+}
+
+/// A connection for requests, or a share of one.
+#[derive(Debug)]
+pub(in crate::outbound) struct RequestConnector {
+    connection: Connection,
+    target: Target,
+    headers: Headers,
+    format: Format,
+    gzip: bool,
+    limits: Limits,
+    limit: Arc<Limit>,
+}
+
+impl RequestConnector {
+    /// Opens a connection, or shares the one that is open.
+    pub(super) async fn open(
+        destination: &Destination,
+        http: &HttpDestination,
+    ) -> Result<(Self, Arc<Open>), Failure> {
+        let mut shared = destination.pool.shared.lock().await;
+        let known = shared.as_ref().filter(|(connection, _)| connection.is_open());
+        let known = known.and_then(|(connection, open)| Some((connection.share()?, Arc::clone(open))));
+        let (connection, open) = match known {
+            Some(known) => known,
+            None => {
+                let stream = connect(destination, &http.host, http.port).await?;
+                let is_h2 = stream.alpn() == Some(b"h2") || http.version == HttpVersion::Http2;
+                let version = if is_h2 { Version::Http2 } else { Version::Http1 };
+                let opened = Connection::open(stream, version).await;
+                let connection = opened.map_err(|error| failure("connect", &error))?;
+                let open = Arc::new(Open::new(&destination.book));
+                *shared = connection.share().map(|share| (share, Arc::clone(&open)));
+                (connection, open)
+            }
+        };
+        drop(shared);
+        let invalid = |error: &dyn std::fmt::Display| {
+            Failure::new("connect", AttemptOutcome::Protocol, error.to_string())
+        };
+        let target = Target::new(http.tls, &authority(http), &http.path_and_query);
+        let format = format(http.format);
+        let mut headers = Headers::new(format, http.gzip);
+        if let Some(credentials) = &http.credentials {
+            let (user, password) = (&credentials.user, credentials.password.expose());
+            headers = headers.basic(user, password).map_err(|error| invalid(&error))?;
+        }
+        let token = format!("d.{:016x}", destination_key(destination.name()));
+        let headers = headers.drain_token(&token).map_err(|error| invalid(&error))?;
+        let connector = Self {
+            connection,
+            target: target.map_err(|error| invalid(&error))?,
+            headers,
+            format,
+            gzip: http.gzip,
+            limits: Limits {
+                total: destination.settings().attempt,
+                answer_bytes_max: ANSWER_BYTES_MAX,
+            },
+            limit: Arc::clone(&destination.pool.limit),
+        };
+        Ok((connector, open))
+    }
+
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.connection.is_open() { Ok(()) } else { Err(Failure::closed()) }
+    }
+
+    /// Sends one request and waits for its answer.
+    pub(super) async fn send(
+        &mut self,
+        hand: &Hand,
+        progress: &mut Progress,
+    ) -> Result<usize, Failure> {
+        let (body, id) = self.body(hand, progress)?;
+        let headers = self.headers.of(&body, &id);
+        let permit = self.limit.acquire().await;
+        let began = Instant::now();
+        let post = Post { target: &self.target, headers: &headers, body: &body.bytes };
+        let answered = self.connection.post(post, self.limits).await;
+        let load = match &answered {
+            Ok(answer) if matches!(answer.status.as_u16(), 429 | 503) => Load::Overloaded,
+            Ok(_) => Load::Answered,
+            Err(HttpError::Timeout { .. }) => Load::Overloaded,
+            Err(_) => Load::Failed,
+        };
+        permit.finish(load, began.elapsed(), Instant::now());
+        let answer = answered.map_err(|error| failure("request", &error))?;
+        let outcome = match judge(answer.status) {
+            Judgement::Delivered => Outcome::Delivered,
+            Judgement::Refused => Outcome::Refused(describe(&answer)),
+            Judgement::TooLarge if body.records == 1 => Outcome::Refused(describe(&answer)),
+            Judgement::TooLarge => {
+                // The next request has half of them.
+                progress.group = Some(Group::new(body.records / 2));
+                return Ok(0);
+            }
+            Judgement::Denied => return Err(self.busy(&answer, AttemptOutcome::Rejected)),
+            Judgement::Retry => return Err(self.busy(&answer, AttemptOutcome::Busy)),
+        };
+        progress.group = None;
+        progress.bytes += body.bytes.len();
+        progress.settle(body.records, outcome);
+        Ok(body.records)
+    }
+
+    /// The body of the next request, and its id.
+    fn body(&self, hand: &Hand, progress: &mut Progress) -> Result<(Body, HeaderValue), Failure> {
+        let most = progress.group.as_ref().map_or(BODY_RECORDS_MAX, Group::records);
+        let mut writer = Writer::new(self.format);
+        let mut records = 0;
+        for (item, record) in hand.unsent_records().take(most) {
+            let source = &item.parcel.source;
+            writer.push(&record, source, &mut |id| FieldNames::global().name(id));
+            records += 1;
+            if writer.bytes() >= BODY_BYTES_MAX && progress.group.is_none() {
+                break;
+            }
+        }
+        let group = progress.group.get_or_insert_with(|| Group::new(records));
+        let invalid = |error: &dyn std::fmt::Display| {
+            Failure::new("request", AttemptOutcome::Protocol, error.to_string())
+        };
+        let id = HeaderValue::from_str(group.id(hand)).map_err(|error| invalid(&error))?;
+        Ok((writer.finish(self.gzip).map_err(|error| invalid(&error))?, id))
+    }
+
+    fn busy(&self, answer: &Answer, outcome: AttemptOutcome) -> Failure {
+        let asked = answer.retry_after.map(|after| after.wait(UnixNanos::now()));
+        let pause = (outcome == AttemptOutcome::Rejected).then_some(DENIED_PAUSE);
+        Failure {
+            retry_after: asked.or(pause),
+            keeps_connection: !answer.closes && self.connection.is_open(),
+            ..Failure::new("request", outcome, describe(answer))
+        }
+    }
+}
+
+fn failure(attempt: &'static str, error: &HttpError) -> Failure {
+    let outcome = match error {
+        HttpError::Timeout { .. } | HttpError::ConnectTimeout { .. } => AttemptOutcome::Timeout,
+        HttpError::Closed { .. } | HttpError::GoAway { .. } => AttemptOutcome::Closed,
+        HttpError::Reset { .. } => AttemptOutcome::Reset,
+        HttpError::Connect { .. } | HttpError::Protocol { .. } => AttemptOutcome::Protocol,
+    };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    Failure::new(attempt, outcome, format!("{error}{}", cause.unwrap_or_default()))
+}
+
+/// What a destination answered, for the log and the park.
+fn describe(answer: &Answer) -> String {
+    let mut text = format!("it answered {}", answer.status);
+    if let Some(location) = &answer.location {
+        text.push_str(&format!(" to {location} (redirects are not followed)"));
+    }
+    if !answer.text.is_empty() {
+        text.push_str(&format!(": {}", answer.text));
+    }
+    text
+}
+
+/// Host, and port where it is not the scheme's own, as `Host` has them.
+fn authority(http: &HttpDestination) -> String {
+    let host = if http.host.contains(':') { format!("[{}]", http.host) } else { http.host.clone() };
+    let default = if http.tls { 443 } else { 80 };
+    if http.port == default { host } else { format!("{host}:{}", http.port) }
+}
+
+fn format(format: HttpFormat) -> Format {
+    match format {
+        HttpFormat::Logplex => Format::Logplex,
+        HttpFormat::Ndjson => Format::Ndjson,
+        HttpFormat::Json => Format::Json,
+        HttpFormat::Raw => Format::Raw,
+    }
+}

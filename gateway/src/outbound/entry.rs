@@ -1,0 +1,168 @@
+//! An entry of the spool: a parcel and what each destination gets of it, as bytes.
+//!
+//! ```text
+//!  u8 version = 1 │ u16 length, name of the source │ u32 wants                little endian
+//!  wants × ( u64 destination │ u32 count │ count × u32 index )      count 2³²−1: every record
+//!  image of the batch │ its arena
+//! ```
+//!
+//! A destination is named by a hash of its canonical URL, the same in every process.
+
+use logboom_record::{Batch, ImageError, Selection};
+
+/// Version of the entry, its first byte.
+const VERSION: u8 = 1;
+/// The count that stands for every record.
+const ALL: u32 = u32::MAX;
+/// Why an entry cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// A version that this program does not know.
+    #[error("version {0} of an entry is unknown, {VERSION} is known")]
+    Version(u8),
+    /// It ends too early.
+    #[error("an entry is broken at byte {0}")]
+    Broken(usize),
+    /// Its batch cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// It has nothing for the destination.
+    #[error("an entry has nothing for its destination")]
+    NotWanted,
+}
+
+/// FNV-1a of a canonical URL.
+pub(super) fn destination_key(canonical: &str) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    canonical.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// Writes all of an entry but the arena, which follows it.
+pub(super) fn write<'a>(
+    batch: &Batch,
+    source: &str,
+    wants: impl ExactSizeIterator<Item = (u64, &'a Selection)>,
+    out: &mut Vec<u8>,
+) {
+    out.push(VERSION);
+    let source = source.get(..source.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
+    out.extend_from_slice(&u16::try_from(source.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(source.as_bytes());
+    out.extend_from_slice(&u32::try_from(wants.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for (key, selection) in wants {
+        out.extend_from_slice(&key.to_le_bytes());
+        match selection {
+            Selection::All => out.extend_from_slice(&ALL.to_le_bytes()),
+            Selection::Some(list) => {
+                out.extend_from_slice(&u32::try_from(list.len()).unwrap_or(ALL).to_le_bytes());
+                out.extend(list.iter().flat_map(|index| index.to_le_bytes()));
+            }
+        }
+    }
+    batch.write_image(out);
+}
+
+/// What an entry has.
+#[derive(Debug)]
+pub struct Entry {
+    /// Name of the source.
+    pub source: String,
+    /// The batch.
+    pub batch: Batch,
+    wants: Vec<(u64, Selection)>,
+}
+
+impl Entry {
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// [`EntryError`].
+    pub fn read(mut payload: Vec<u8>) -> Result<Self, EntryError> {
+        let mut at = 0;
+        let [version] = take(&payload, &mut at)?;
+        if version != VERSION {
+            return Err(EntryError::Version(version));
+        }
+        let len = usize::from(u16::from_le_bytes(take(&payload, &mut at)?));
+        let source = String::from_utf8_lossy(slice(&payload, &mut at, len)?).into_owned();
+        let count = u32::from_le_bytes(take(&payload, &mut at)?);
+        let mut wants = Vec::new();
+        for _ in 0..count {
+            let key = u64::from_le_bytes(take(&payload, &mut at)?);
+            let selection = match u32::from_le_bytes(take(&payload, &mut at)?) {
+                ALL => Selection::All,
+                count => {
+                    let bytes = slice(&payload, &mut at, (count as usize).saturating_mul(4))?;
+                    let words = bytes.as_chunks::<4>().0.iter();
+                    Selection::Some(words.map(|word| u32::from_le_bytes(*word)).collect())
+                }
+            };
+            wants.push((key, selection));
+        }
+        payload.drain(..at);
+        let batch = Batch::from_image(payload)?;
+        Ok(Self { source, batch, wants })
+    }
+
+    /// What the destination of that canonical URL gets of it.
+    ///
+    /// # Errors
+    /// [`EntryError::NotWanted`], or [`EntryError::Broken`] where it names records that are not there.
+    pub fn selection(&self, canonical: &str) -> Result<Selection, EntryError> {
+        let key = destination_key(canonical);
+        let found = self.wants.iter().find(|(wanted, _)| *wanted == key);
+        let (_, selection) = found.ok_or(EntryError::NotWanted)?;
+        let len = self.batch.len();
+        match selection {
+            Selection::Some(list) if list.iter().any(|index| *index as usize >= len) => {
+                Err(EntryError::Broken(0))
+            }
+            selection => Ok(selection.clone()),
+        }
+    }
+}
+
+fn slice<'a>(bytes: &'a [u8], at: &mut usize, len: usize) -> Result<&'a [u8], EntryError> {
+    let found = at.checked_add(len).and_then(|end| bytes.get(*at..end));
+    let found = found.ok_or(EntryError::Broken(*at))?;
+    *at += len;
+    Ok(found)
+}
+
+fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Result<[u8; N], EntryError> {
+    let broken = *at;
+    slice(bytes, at, N)?.try_into().map_err(|_| EntryError::Broken(broken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logboom_record::{Head, UnixNanos};
+
+    fn batch() -> Batch {
+        let mut batch = Batch::new(Vec::new(), UnixNanos(5));
+        for text in ["one", "two", "three"] {
+            let raw = batch.append(text.as_bytes());
+            batch.push(&Head { raw, body: raw, ..Head::default() });
+        }
+        batch
+    }
+
+    #[test]
+    fn each_destination_gets_its_own_records_back() {
+        let batch = batch();
+        let (some, all) = (Selection::Some(vec![0, 2]), Selection::All);
+        let wants = [(destination_key("a"), &some), (destination_key("b"), &all)];
+        let mut payload = Vec::new();
+        write(&batch, "edge", wants.into_iter(), &mut payload);
+        payload.extend_from_slice(batch.arena());
+        let entry = Entry::read(payload.clone()).unwrap();
+        assert_eq!(entry.source, "edge");
+        assert_eq!((entry.selection("a").unwrap(), entry.selection("b").unwrap()), (some, all));
+        assert!(matches!(entry.selection("c"), Err(EntryError::NotWanted)));
+        assert_eq!(entry.batch.record(2).unwrap().body(), b"three");
+        for len in 0..payload.len() - batch.arena().len() {
+            assert!(Entry::read(payload[..len].to_vec()).is_err(), "cut at {len}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the spool loses on its own: entered into the books of the destinations concerned.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use logboom_spool::{Damage, DestinationId, Observer, State};
+
+use crate::telemetry::ledger::{DestinationBook, DropReason};
+
+/// The spool's observer.
+#[derive(Debug, Default)]
+pub struct Losses {
+    books: Mutex<HashMap<DestinationId, Arc<DestinationBook>>>,
+}
+
+impl Losses {
+    /// The book of a destination.
+    pub(super) fn register(&self, id: DestinationId, book: &Arc<DestinationBook>) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.insert(id, Arc::clone(book));
+    }
+
+    fn enter(&self, id: DestinationId, reason: DropReason, records: u64) {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is not configured has no book; the log has said it.
+        if let Some(book) = books.get(&id) {
+            book.lose_spooled(reason, usize::try_from(records).unwrap_or(usize::MAX));
+        }
+    }
+}
+
+impl Observer for Losses {
+    fn shed(&self, destination: DestinationId, records: u64, bytes: u64) {
+        tracing::warn!(records, bytes, "the spool is full ([spool] max), oldest records shed");
+        self.enter(destination, DropReason::Shed, records);
+    }
+
+    fn damaged(&self, damage: &Damage) {
+        for lost in &damage.lost {
+            let (destination, records) = (lost.name.as_str(), lost.totals.records);
+            let (segment, sequences) = (damage.segment, &damage.sequences);
+            tracing::error!(destination, records, ?segment, ?sequences,
+                "damage in the spool, records lost; the bytes are in its folder quarantine");
+            self.enter(lost.destination, DropReason::Damaged, records);
+        }
+    }
+
+    fn state(&self, state: &State) {
+        match state {
+            State::Good => tracing::info!("the spool takes entries again"),
+            State::Full => tracing::error!(
+                "no room on the spool's disk: nothing is acknowledged until there is"
+            ),
+            State::Failed(why) => tracing::error!(why, "the spool's disk fails, trying again"),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A generation: the nth configuration in force, with its destinations, table and pipelines.
+//!
+//! Flows hold their generation; when the last batch that was on its way through an old one is done,
+//! the destinations that the new one no longer has are shut down.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::flow::Flow;
+use super::guests::{Loaded, route_of};
+use super::{Standing, StartError, TlsClients};
+use crate::config::{
+    Config, DestinationKind, DestinationUrl, Durability, Guard, TlsFiles, WhenFull,
+};
+use crate::net::{self, Cidr, Network, Policy, Resolver, TlsClient};
+use crate::outbound::{Common, Destination, DestinationSettings};
+use crate::pipeline::{Pipeline, Slot};
+use crate::route::Table;
+
+/// The smallest queue that a destination is given, however many there are.
+const QUEUE_BYTES_MIN: usize = 256 << 10;
+
+/// A configuration in force.
+pub(super) struct Generation {
+    pub(super) table: Table,
+    pub(super) destinations: Vec<Arc<Destination>>,
+    pub(super) outbound: Arc<Common>,
+    /// Destinations that the next generation does not have.
+    retired: Mutex<Vec<Arc<Destination>>>,
+    standing: Arc<Standing>,
+    runtime: Handle,
+}
+
+impl Generation {
+    /// Says which destinations go with this generation.
+    pub(super) fn retire(&self, destinations: Vec<Arc<Destination>>) {
+        *self.retired.lock().unwrap_or_else(PoisonError::into_inner) = destinations;
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let retired = self.retired.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for destination in std::mem::take(retired) {
+            self.standing.retire(destination, &self.runtime);
+        }
+    }
+}
+
+/// What is checked and made before anything of a configuration comes into force.
+pub(super) struct Plan {
+    pub(super) settings: Vec<DestinationSettings>,
+    routes: Vec<usize>,
+    drains: Vec<(String, usize)>,
+    pub(super) guests: Vec<Loaded>,
+}
+
+impl Plan {
+    /// Makes what can fail: reads certificates and sees that routers name routes that are there.
+    pub(super) fn new(
+        config: &Config,
+        guests: Vec<Loaded>,
+        tls: &Mutex<TlsClients>,
+    ) -> Result<Self, StartError> {
+        for pipeline in &config.pipelines {
+            for index in &pipeline.guests {
+                route_of(&guests[*index].guest, config)?;
+            }
+        }
+        let mut endpoints = Endpoints { config, tls, by_name: HashMap::new(), settings: vec![] };
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for route in &config.routes {
+            let order = (route.when_full, route.max_connections, &route.tls);
+            routes.push(endpoints.index(&route.destination, order)?);
+        }
+        let mut drains = Vec::with_capacity(config.drains.len());
+        for drain in &config.drains {
+            let order = (drain.when_full, drain.max_connections, &drain.tls);
+            drains.push((drain.app.clone(), endpoints.index(&drain.destination, order)?));
+        }
+        endpoints.share_memory(config.limits.memory);
+        Ok(Self { settings: endpoints.settings, routes, drains, guests })
+    }
+
+    /// Puts destinations into service, those that `before` has with what waits for them, and makes
+    /// the flow of each source.
+    pub(super) fn commit(
+        self,
+        config: &Config,
+        before: Option<&Generation>,
+        standing: &Arc<Standing>,
+    ) -> (Arc<Generation>, Vec<Arc<Flow>>) {
+        let outbound = &standing.outbound;
+        outbound.network.store(Arc::new(network(config, standing.control)));
+        let mut old: HashMap<&str, &Arc<Destination>> = HashMap::new();
+        for destination in before.into_iter().flat_map(|before| &before.destinations) {
+            old.insert(destination.name(), destination);
+        }
+        let names: Vec<String> = self.settings.iter().map(|s| s.canonical.clone()).collect();
+        let books = standing.ledger.open_destinations(&names);
+        let destinations = self.settings.into_iter().zip(books).map(|(settings, book)| {
+            if let Some(known) = old.remove(settings.canonical.as_str()) {
+                known.change(settings);
+                return Arc::clone(known);
+            }
+            Destination::start(settings, book, Arc::clone(outbound))
+        });
+        let generation = Arc::new(Generation {
+            destinations: destinations.collect(),
+            table: Table::new(&self.drains, self.routes),
+            outbound: Arc::clone(outbound),
+            retired: Mutex::default(),
+            standing: Arc::clone(standing),
+            runtime: Handle::current(),
+        });
+        if let Some(before) = before {
+            before.retire(old.into_values().cloned().collect());
+        }
+        let flows = flows(config, &self.guests, standing, &generation);
+        (generation, flows)
+    }
+}
+
+/// What [`Plan::new`] would find wrong.
+pub(super) fn check(config: &Config, guests: Vec<Loaded>) -> Result<(), StartError> {
+    Plan::new(config, guests, &Mutex::default()).map(drop)
+}
+
+/// Destinations as they are shared: each URL once.
+struct Endpoints<'a> {
+    config: &'a Config,
+    tls: &'a Mutex<TlsClients>,
+    by_name: HashMap<String, usize>,
+    settings: Vec<DestinationSettings>,
+}
+
+impl Endpoints<'_> {
+    /// The index of the destination of an order. Orders that share one agree on how it is set up.
+    fn index(
+        &mut self,
+        url: &DestinationUrl,
+        (when_full, max_connections, tls): (Option<WhenFull>, Option<u16>, &TlsFiles),
+    ) -> Result<usize, StartError> {
+        let (config, next) = (self.config, self.settings.len());
+        let index = *self.by_name.entry(url.canonical.clone()).or_insert(next);
+        if index == next {
+            let default = if config.spool.enabled { WhenFull::Spool } else { WhenFull::Shed };
+            let connections = max_connections.unwrap_or(config.limits.max_connections);
+            self.settings.push(DestinationSettings {
+                canonical: url.canonical.clone(),
+                tls: tls_client(self.tls, &url.kind, tls)?,
+                kind: url.kind.clone(),
+                connections_max: usize::from(connections),
+                queue_bytes_max: config.limits.queue,
+                share: config.spool.share,
+                when_full: default,
+                guarded: config.network.guard == Guard::All,
+                attempt: config.limits.attempt,
+            });
+        }
+        let settings = &mut self.settings[index];
+        if let Some(when_full) = when_full {
+            settings.when_full = when_full;
+        }
+        if let Some(connections) = max_connections {
+            settings.connections_max = usize::from(connections);
+        }
+        if *tls != TlsFiles::default() {
+            settings.tls = tls_client(self.tls, &url.kind, tls)?;
+        }
+        Ok(index)
+    }
+
+    /// Cuts the queues so that all of them together hold at most half of the memory: what waits for
+    /// dead destinations must never stop the sources of the living.
+    fn share_memory(&mut self, memory: usize) {
+        let share = memory / 2 / self.settings.len().max(1);
+        for settings in &mut self.settings {
+            settings.queue_bytes_max = settings.queue_bytes_max.min(share.max(QUEUE_BYTES_MIN));
+        }
+    }
+}
+
+/// How to speak TLS to a destination of that kind; the same files are read once.
+fn tls_client(
+    known: &Mutex<TlsClients>,
+    kind: &DestinationKind,
+    files: &TlsFiles,
+) -> Result<Option<Arc<TlsClient>>, StartError> {
+        let alpn: Vec<&'static [u8]> = match kind {
+            DestinationKind::SyslogTls { .. } | DestinationKind::Relp { tls: true, .. } => vec![],
+            DestinationKind::Http(http) if http.tls => match http.version {
+                crate::config::HttpVersion::Auto => vec![b"h2", b"http/1.1"],
+                crate::config::HttpVersion::Http1 => vec![b"http/1.1"],
+                crate::config::HttpVersion::Http2 => vec![b"h2"],
+            },
+            _ => return Ok(None),
+        };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known.iter().find(|(key, _)| key.0 == *files && key.1 == alpn);
+        if let Some((_, client)) = same {
+            return Ok(Some(Arc::clone(client)));
+        }
+        let client = Arc::new(TlsClient::load(&net::TlsFiles {
+            ca: files.ca.clone(),
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+            server_name: files.server_name.clone(),
+            alpn: alpn.clone(),
+        })?);
+        for warning in client.warnings() {
+            tracing::warn!("{warning}");
+        }
+        known.push(((files.clone(), alpn), Arc::clone(&client)));
+        Ok(Some(client))
+    }
+
+/// What the `[network]` of a configuration allows.
+fn network(config: &Config, control: SocketAddr) -> Network {
+    // Checked when the configuration was read.
+    let networks = |list: &[crate::config::Cidr]| -> Vec<Cidr> {
+        list.iter().filter_map(|cidr| Cidr::new(cidr.address, cidr.prefix).ok()).collect()
+    };
+    let (allow, deny) = (networks(&config.network.allow), networks(&config.network.deny));
+    let mut own: Vec<_> = config.sources.iter().map(|source| source.url.address()).collect();
+    own.push(control);
+    let resolver = match config.network.nameservers.as_slice() {
+        [] => Resolver::System,
+        servers => Resolver::Servers(servers.to_vec()),
+    };
+    Network { policy: Policy::new(allow, deny, own), resolver, ..Network::default() }
+}
+
+fn flows(
+    config: &Config,
+    guests: &[Loaded],
+    standing: &Arc<Standing>,
+    generation: &Arc<Generation>,
+) -> Vec<Arc<Flow>> {
+    let pipelines = config.pipelines.iter().map(|raw| {
+        let slots = raw.guests.iter().filter_map(|index| {
+            let guest = Arc::clone(&guests[*index].guest);
+            // It was found when this was planned.
+            let route_of = route_of(&guest, config).ok()?;
+            Some(Slot::new(guest, config.guests[*index].on_fault, route_of))
+        });
+        let park = Arc::clone(&standing.outbound.park);
+        (Arc::new(Pipeline::new(slots.collect(), config.routes.len(), park)), raw)
+    });
+    let pipelines: Vec<_> = pipelines.collect();
+    let names: Vec<String> = config.sources.iter().map(|source| source.name.clone()).collect();
+    let books = standing.ledger.open_sources(&names);
+    let flows = config.sources.iter().zip(books).enumerate().map(|(index, (source, book))| {
+        let found = pipelines.iter().find(|(_, raw)| raw.sources.contains(&index));
+        let durability = found.map_or(config.durability, |(_, raw)| raw.durability);
+        Arc::new(Flow {
+            source: source.name.as_str().into(),
+            book,
+            pipeline: found.map(|(pipeline, _)| Arc::clone(pipeline)),
+            always: found.map(|(_, raw)| raw.routes.clone()).unwrap_or_default(),
+            durability: if config.spool.enabled { durability } else { Durability::Memory },
+            generation: Arc::clone(generation),
+            admission: Arc::clone(&standing.ingest.admission),
+        })
+    });
+    flows.collect()
+}
+
+impl Standing {
+    /// Shuts a destination down that no order names any more.
+    fn retire(self: &Arc<Self>, destination: Arc<Destination>, runtime: &Handle) {
+        let deadline = Instant::now() + self.shutdown;
+        let name = destination.name().to_owned();
+        let task = runtime.spawn(async move { destination.shutdown(deadline).await });
+        let mut retiring = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        retiring.retain(|(_, task)| !task.is_finished());
+        retiring.push((name, task));
+    }
+}

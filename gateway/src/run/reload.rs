@@ -1,0 +1,172 @@
+//! Reload: another configuration comes into force, wholly or not at all.
+//!
+//! Everything that can fail is done first: reading, guests, certificates, binding. Then sources whose
+//! name and URL stay keep their listener and sessions, destinations whose URL stays keep what waits
+//! for them, guests that are the same keep what they have counted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use super::generation::Plan;
+use super::guests;
+use super::{Force, Gateway, Source, Standing, StartError, serve};
+use crate::config::{Config, Problems};
+use crate::ingest;
+
+/// Why a configuration did not come into force; the one before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It has problems.
+    #[error("{0}")]
+    Problems(#[from] Problems),
+    /// It cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A source would listen where another one does until the reload is done.
+    #[error(
+        "source \"{new}\" is to listen on the address of source \"{old}\": give it the same name, or \
+         restart"
+    )]
+    Address {
+        /// The one to be.
+        new: String,
+        /// The one that is.
+        old: String,
+    },
+}
+
+impl Gateway {
+    /// Puts another configuration into force.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; then nothing has changed.
+    pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let mut force = self.force.lock().await;
+        let force = &mut *force;
+        let standing = &self.standing;
+        let cache = Some(force.config.data.join("compiled"));
+        let loading = (config.clone(), force.guests.clone());
+        // Compiling takes its time.
+        let loaded =
+            tokio::task::spawn_blocking(move || guests::load(&loading.0, cache, &loading.1));
+        let loaded = loaded.await.map_err(|error| {
+            StartError::Metrics(format!("guests could not be loaded: {error}"))
+        })??;
+        let plan = Plan::new(&config, loaded.clone(), &standing.tls)?;
+        let mut bound = bind_new(&config, force)?;
+        let names = plan.settings.iter().map(|settings| settings.canonical.as_str());
+        standing.wait_for_return(names.collect()).await;
+
+        let (generation, flows) = plan.commit(&config, Some(&force.generation), standing);
+        force.generation = generation;
+        let mut old: HashMap<String, Source> = HashMap::new();
+        for source in std::mem::take(&mut force.sources) {
+            old.insert(source.listening.source().name.clone(), source);
+        }
+        for (source, flow) in config.sources.iter().zip(flows) {
+            let known = old.remove(&source.name);
+            if let Some(bound) = bound.remove(&source.name) {
+                force.sources.push(serve(bound, source, flow, standing));
+                force.leaving.extend(known.map(dismiss));
+            } else if let Some(mut known) = known {
+                known.listening.change(source, Arc::clone(&flow.book), &standing.ingest);
+                known.inlet.change(flow);
+                force.sources.push(known);
+            }
+        }
+        // What a source that is gone still has on its way goes the old way to its end.
+        force.leaving.extend(old.into_values().map(dismiss));
+        force.leaving.retain(|task| !task.is_finished());
+        let shown = loaded.iter().map(|loaded| Arc::clone(&loaded.guest)).collect();
+        self.exposition.guests.store(Arc::new(shown));
+        note_what_needs_a_restart(&force.config, &config);
+        force.guests = loaded;
+        force.config = config;
+        Ok(())
+    }
+
+    /// Reads certificates again that have changed. Connections keep what they have.
+    pub fn refresh_certificates(&self) {
+        let clients = {
+            let clients = self.standing.tls.lock().unwrap_or_else(PoisonError::into_inner);
+            clients.iter().map(|(_, client)| Arc::clone(client)).collect::<Vec<_>>()
+        };
+        for client in clients.iter().filter(|client| client.changed()) {
+            match client.reload() {
+                Ok(()) => tracing::info!("certificates for destinations read again"),
+                Err(error) => tracing::error!(%error, "changed certificates are not taken"),
+            }
+        }
+    }
+
+    /// Lets go of parked records that are too old.
+    pub fn expire_parked(&self) {
+        match self.standing.outbound.park.expire() {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "parked records expired"),
+            Err(error) => tracing::error!(%error, "parked records could not be expired"),
+        }
+    }
+}
+
+/// Binds the sources that are not there yet in the same place.
+fn bind_new(
+    config: &Config,
+    force: &Force,
+) -> Result<HashMap<String, ingest::Bound>, ReloadError> {
+    let mut bound = HashMap::new();
+    for source in &config.sources {
+        let known = |other: &&Source| {
+            let other = other.listening.source();
+            other.name == source.name && other.url == source.url
+        };
+        if force.sources.iter().any(|other| known(&other)) {
+            continue;
+        }
+        let same = force.sources.iter().find(|other| {
+            let other = other.listening.source();
+            other.url.address().port() != 0 && other.url == source.url
+        });
+        if let Some(other) = same {
+            let (new, old) = (source.name.clone(), other.listening.source().name.clone());
+            return Err(ReloadError::Address { new, old });
+        }
+        let socket = ingest::bind(source).map_err(StartError::from)?;
+        bound.insert(source.name.clone(), socket);
+    }
+    Ok(bound)
+}
+
+/// Stops a source; returns what to wait for.
+fn dismiss(source: Source) -> tokio::task::JoinHandle<()> {
+    source.listening.stop();
+    source.listening.task
+}
+
+fn note_what_needs_a_restart(before: &Config, after: &Config) {
+    let changed = [
+        ("data", before.data != after.data),
+        ("[control]", before.control != after.control),
+        ("[spool]", before.spool != after.spool),
+        ("[parked]", before.parked != after.parked),
+        ("[limits] memory", before.limits.memory != after.limits.memory),
+        ("[limits] record", before.limits.record != after.limits.record),
+        ("[limits] shutdown", before.limits.shutdown != after.limits.shutdown),
+    ];
+    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(key, "this change takes effect with the next start");
+    }
+}
+
+impl Standing {
+    /// Waits for destinations that are on their way out and are wanted again.
+    async fn wait_for_return(&self, names: Vec<&str>) {
+        let returning: Vec<_> = {
+            let mut retiring = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+            retiring.extract_if(.., |(name, _)| names.contains(&name.as_str())).collect()
+        };
+        for (_, task) in returning {
+            drop(task.await);
+        }
+    }
+}
