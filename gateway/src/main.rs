@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use logboom_gateway::config::Problems;
 use logboom_gateway::load::{ReceiveOptions, SendOptions};
+use logboom_gateway::park_tool::{self, ParkedCommand};
 use logboom_gateway::run::{self, Gateway};
+use logboom_gateway::spool_tool::{self, SpoolCommand};
 use logboom_gateway::trial::{self, TestOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,6 +48,12 @@ enum Command {
     /// Look at guests and try them
     #[command(subcommand)]
     Guest(GuestCommand),
+    /// Look at the spool, mend it, deliver from it again
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+    /// Look at the parked records of a running gateway, replay or forget them
+    #[command(subcommand)]
+    Parked(ParkedCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +88,10 @@ fn main() -> ExitCode {
             trial::test(&options, &mut std::io::stdout())
                 .map(|as_expected| ExitCode::from(u8::from(!as_expected)))
         }
+        Command::Spool(command) => spool_tool::run(&command, &mut std::io::stdout())
+            .map(|is_well| ExitCode::from(u8::from(!is_well))),
+        Command::Parked(command) => park_tool::run(&command, &mut std::io::stdout())
+            .map(|is_done| ExitCode::from(u8::from(!is_done))),
     };
     ended.unwrap_or_else(|error| {
         complain(&format!("{error:#}"));

@@ -2,11 +2,21 @@
 //! here. One executable, so that it is linked once; the modules are topics.
 
 mod bad_input;
+mod crash;
 mod day;
+mod delivery;
 mod destinations;
+mod disk;
 mod guests;
+mod https;
+mod peers;
 mod pressure;
 mod refused;
+mod reload;
+mod relp;
 mod senders;
 mod shutdown;
+mod tls;
+mod tools;
 mod tour;
+mod zoo;

@@ -7,10 +7,12 @@ use logboom_tests::{Gateway, Scratch, free_port, wait_until};
 
 /// A gateway with one TCP source whose records all go to `url`.
 fn gateway(scratch: &Scratch, url: &str, when_full: &str) -> Gateway {
-    Gateway::start(
-        scratch,
-        &format!(
-            r#"
+    Gateway::start(scratch, &config(url, when_full))
+}
+
+fn config(url: &str, when_full: &str) -> String {
+    format!(
+        r#"
 [limits]
 shutdown = "1s"
 queue = "1MiB"
@@ -24,7 +26,6 @@ app = "*"
 url = "{url}"
 when_full = "{when_full}"
 "#
-        ),
     )
 }
 
@@ -56,8 +57,9 @@ fn a_blocked_destination_leaves_a_ledger_that_balances() {
     });
     let ledger = gateway.shutdown();
     ledger.assert_balanced();
-    let given_up = ledger.destination("syslog+tcp", "accepted");
-    assert_eq!(ledger.destination_drops("syslog+tcp"), [("shutdown".to_owned(), given_up)]);
+    let accepted = ledger.destination("syslog+tcp", "accepted");
+    assert_eq!(ledger.destination("syslog+tcp", "spooled"), accepted);
+    assert_eq!(ledger.destination_drops("syslog+tcp"), []);
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn what_the_kernel_holds_when_shutdown_begins_is_delivered() {
 }
 
 #[test]
-fn a_full_disk_delivers_nothing_and_counts_it() {
+fn what_a_full_disk_does_not_take_is_left_in_the_spool() {
     let scratch = Scratch::new("full-disk");
     let gateway = gateway(&scratch, "file:///dev/full", "block");
     let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
@@ -84,6 +86,19 @@ fn a_full_disk_delivers_nothing_and_counts_it() {
     let ledger = gateway.shutdown();
     ledger.assert_balanced();
     assert_eq!(ledger.destination("/dev/full", "delivered"), 0);
+    assert_eq!(ledger.destination("/dev/full", "spooled"), 3);
+}
+
+#[test]
+fn without_a_spool_what_cannot_be_delivered_is_given_up_and_counted() {
+    let scratch = Scratch::new("shutdown-no-spool");
+    let config = config("file:///dev/full", "block") + "\n[spool]\nenabled = false\n";
+    let gateway = Gateway::start(&scratch, &config);
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    stream.write_all(&frames(3)).expect("sent");
+    wait_until("a failed write", || gateway.ledger().failures("/dev/full") > 0);
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
     assert_eq!(ledger.destination_drops("/dev/full"), [("shutdown".to_owned(), 3)]);
 }
 

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use logboom_gateway::load::LoadUrl;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::scratch::{Scratch, profile_folder, wait_for, wait_until};
+use crate::scratch::{Scratch, profile_folder, wait_for};
 use crate::{Ledger, Metrics, http};
 
 /// The binary under test: `LOGBOOM_BIN`, or the one that stands beside this executable.
@@ -59,12 +59,25 @@ impl Gateway {
     /// # Panics
     /// When it does not become ready.
     #[must_use]
-    pub fn start_with(mut command: Command, scratch: &Scratch, config: &str) -> Self {
-        let config = format!(
-            "data = \"{}\"\n\n[control]\nlisten = \"127.0.0.1:0\"\n\n{config}",
-            scratch.join("data").display()
-        );
-        let file = scratch.write("logboom.toml", &config);
+    pub fn start_with(command: Command, scratch: &Scratch, config: &str) -> Self {
+        Self::try_start_with(command, scratch, config).unwrap_or_else(|ended| {
+            panic!("the gateway ended with {}, of:\n{config}\n{}", ended.status, ended.stderr)
+        })
+    }
+
+    /// As [`start_with`](Self::start_with), for runs that may end before they are ready.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// When it neither ends nor becomes ready in time.
+    pub fn try_start_with(
+        mut command: Command,
+        scratch: &Scratch,
+        config: &str,
+    ) -> Result<Self, Refusal> {
+        let file = scratch.write("logboom.toml", complete(scratch, config));
         command.arg("run").arg("-c").arg(file).current_dir(scratch.path());
         command.env("NO_COLOR", "1").stdin(Stdio::null());
         let mut child = command
@@ -76,12 +89,14 @@ impl Gateway {
         // From here on the guard ends it, whatever happens.
         let nowhere = SocketAddr::from(([0; 4], 0));
         let mut gateway = Self { child, words, sources: BTreeMap::new(), control: nowhere };
-        wait_until("gateway ready", || {
-            if let Ok(Some(status)) = gateway.child.try_wait() {
-                panic!("the gateway ended with {status}, of:\n{config}");
-            }
-            gateway.words().lines().any(|line| line.trim() == "ready")
+        let ended = wait_for("gateway ready", || {
+            let ended = gateway.child.try_wait().expect("try_wait");
+            let is_ready = gateway.words().lines().any(|line| line.trim() == "ready");
+            (ended.is_some() || is_ready).then_some(ended)
         });
+        if let Some(status) = ended {
+            return Err(Refusal { status, stderr: gateway.words() });
+        }
         for line in gateway.words().lines() {
             if let Some((name, address)) = listening_source(line) {
                 gateway.sources.insert(name, address);
@@ -91,7 +106,38 @@ impl Gateway {
             }
         }
         assert_ne!(gateway.control, nowhere, "it does not say where its control listener is");
-        gateway
+        Ok(gateway)
+    }
+
+    /// Writes another configuration and tells it by SIGHUP to take it.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn reload(&self, scratch: &Scratch, config: &str) {
+        self.rewrite(scratch, config);
+        signal(self.pid(), Signal::HUP);
+    }
+
+    /// Writes another configuration, which it is to notice by itself.
+    pub fn rewrite(&self, scratch: &Scratch, config: &str) {
+        scratch.write("logboom.toml", complete(scratch, config));
+    }
+
+    /// Ends it by SIGKILL, which leaves it no time for anything.
+    ///
+    /// # Panics
+    /// When that is not possible.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("its end");
+    }
+
+    /// How it ended, where it has by itself.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("try_wait")
     }
 
     /// Its process id.
@@ -208,13 +254,23 @@ impl Drop for Gateway {
     }
 }
 
+/// A configuration with what every gateway of a test has.
+fn complete(scratch: &Scratch, config: &str) -> String {
+    let data = scratch.join("data");
+    format!("data = \"{}\"\n\n[control]\nlisten = \"127.0.0.1:0\"\n\n{config}", data.display())
+}
+
 /// Sends SIGTERM to a process that this one started.
 ///
 /// # Panics
 /// When there is no such process.
 pub(crate) fn terminate(pid: u32) {
+    signal(pid, Signal::TERM);
+}
+
+fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not 0");
-    kill_process(pid, Signal::TERM).expect("signal");
+    kill_process(pid, signal).expect("signal");
 }
 
 /// `listening source=NAME url=SCHEME://ADDRESS`, with anything before it.

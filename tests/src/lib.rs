@@ -11,20 +11,27 @@
 //! A guard ends only the process that it started, by its id. A peer that is missing makes a test
 //! say so and pass; with `CI=true` it fails.
 
+mod certificates;
 pub mod day;
+pub mod faults;
 mod gateway;
 mod http;
 mod ledger;
 mod metrics;
+pub mod oracle;
 mod peer;
 mod process;
 mod scratch;
 mod tap;
+pub mod zoo;
 
+pub use certificates::{Certificates, Pair};
 pub use gateway::{Gateway, Refusal, binary, run_to_end};
 pub use ledger::Ledger;
 pub use metrics::Metrics;
-pub use peer::{Peer, PeerKind, is_missing, rsyslog, syslog_ng};
-pub use process::{Memory, cpu_seconds, memory_bytes};
+pub use peer::{
+    Peer, PeerKind, is_missing, nginx, openssl_server, peer_configuration, rsyslog, skip, syslog_ng,
+};
+pub use process::{Memory, cpu_nanos, cpu_seconds, descriptors, established, memory_bytes};
 pub use scratch::{DEADLINE, Scratch, free_port, pause, repository, wait_for, wait_until};
 pub use tap::{TcpTap, UdpTap};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
 
+use crate::certificates::Pair;
 use crate::gateway::terminate;
 use crate::scratch::{Scratch, repository, wait_until};
 
@@ -20,8 +21,20 @@ pub enum PeerKind {
     Python,
     /// rsyslog.
     Rsyslog,
+    /// rsyslog with its TLS drivers `gtls` and `ossl`.
+    RsyslogTls,
+    /// rsyslog with its modules for RELP.
+    RsyslogRelp,
     /// syslog-ng, unpacked by `tests/setup`.
     SyslogNg,
+    /// nginx, built with TLS.
+    Nginx,
+    /// The `openssl` command.
+    Openssl,
+    /// curl.
+    Curl,
+    /// A C compiler.
+    Compiler,
 }
 
 impl PeerKind {
@@ -32,6 +45,13 @@ impl PeerKind {
             Self::Logger => on_path("logger"),
             Self::Python => on_path("python3"),
             Self::Rsyslog => on_path("rsyslogd"),
+            Self::RsyslogTls => on_path("rsyslogd")
+                .filter(|_| rsyslog_has("lmnsd_gtls") && rsyslog_has("lmnsd_ossl")),
+            Self::RsyslogRelp => on_path("rsyslogd").filter(|_| rsyslog_has("imrelp")),
+            Self::Nginx => on_path("nginx"),
+            Self::Openssl => on_path("openssl"),
+            Self::Curl => on_path("curl"),
+            Self::Compiler => on_path("cc"),
             Self::SyslogNg => {
                 Some(syslog_ng_root().join("usr/sbin/syslog-ng")).filter(|path| path.is_file())
             }
@@ -45,13 +65,20 @@ impl PeerKind {
 /// Then, with `CI=true`: there nothing may be skipped.
 #[must_use]
 pub fn is_missing(peer: PeerKind) -> bool {
-    if peer.program().is_some() {
-        return false;
+    let is_missing = peer.program().is_none();
+    if is_missing {
+        skip(&format!("{peer:?} is not installed; run tests/setup"));
     }
-    let message = format!("{peer:?} is not installed; run tests/setup");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
-    eprintln!("SKIPPED: {message}");
-    true
+    is_missing
+}
+
+/// Says loudly that a test is skipped, and why.
+///
+/// # Panics
+/// With `CI=true`: there nothing may be skipped.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+    eprintln!("SKIPPED: {why}");
 }
 
 /// A running peer. Dropping it kills it, and only it.
@@ -85,6 +112,12 @@ impl Peer {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it wrote to stdout and stderr so far.
+    #[must_use]
+    pub fn words(&self) -> String {
+        read(&self.log)
     }
 
     /// Waits until it accepts connections on all of these TCP ports.
@@ -162,12 +195,59 @@ pub fn syslog_ng(folder: &Scratch, config: &str) -> Peer {
     Peer::start(command, "syslog-ng", folder)
 }
 
+/// A file of `tests/peers`, with `values` put in for its placeholders, such as `@IN@`.
+///
+/// # Panics
+/// When there is no such file.
+#[must_use]
+pub fn peer_configuration(name: &str, values: &[(&str, u16)]) -> String {
+    let path = repository().join("tests/peers").join(name);
+    let text = fs::read_to_string(&path);
+    let mut text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (placeholder, value) in values {
+        text = text.replace(placeholder, &value.to_string());
+    }
+    text
+}
+
+/// nginx with a configuration in which `@DIR@` stands for the folder.
+///
+/// # Panics
+/// When it is not installed or cannot be started.
+#[must_use]
+pub fn nginx(folder: &Scratch, config: &str) -> Peer {
+    let file = configuration(folder, "nginx.conf", config);
+    let mut command = Command::new(PeerKind::Nginx.program().expect("nginx"));
+    command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c"]).arg(file);
+    Peer::start(command, "nginx", folder)
+}
+
+/// `openssl s_server` on a port, with a certificate and further arguments; what a client sends comes
+/// out in [`Peer::words`].
+///
+/// # Panics
+/// When it is not installed or cannot be started.
+#[must_use]
+pub fn openssl_server(folder: &Scratch, port: u16, pair: &Pair, arguments: &[&str]) -> Peer {
+    let mut command = Command::new(PeerKind::Openssl.program().expect("openssl"));
+    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-cert"]);
+    command.arg(&pair.certificate).arg("-key").arg(&pair.key).args(arguments);
+    Peer::start(command, "openssl", folder)
+}
+
 fn configuration(folder: &Scratch, name: &str, config: &str) -> PathBuf {
     folder.write(name, config.replace("@DIR@", &folder.path().display().to_string()))
 }
 
 fn syslog_ng_root() -> PathBuf {
     repository().join(".peers/syslog-ng")
+}
+
+/// True where rsyslog's folder of modules, which is named after the architecture, has this one.
+fn rsyslog_has(module: &str) -> bool {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let file = format!("rsyslog/{module}.so");
+    folders.into_iter().any(|folder| folder.path().join(&file).is_file())
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {

@@ -44,13 +44,17 @@ pub(crate) struct Lag {
     pub(crate) totals: Totals,
 }
 
-/// A frame of a segment, and the entry in it that comes next.
+/// A group of a segment, and the entry in it that comes next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) salt: u64,
     pub(crate) offset: u64,
-    /// Sequence of the frame's first entry.
-    pub(crate) sequence: u64,
+    /// Sequence of the group's first entry.
+    pub(crate) first: u64,
+    /// Where in the body the next entry is.
+    pub(crate) at: usize,
+    /// Its sequence.
+    pub(crate) next: u64,
 }
 
 impl Destination {

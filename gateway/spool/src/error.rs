@@ -94,7 +94,7 @@ pub enum ReadError {
 
 /// That an entry was not made durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the spool was closed before it could sync: {reason}")]
+#[error("the spool ended before it could sync: {reason}")]
 pub struct SpoolFailed {
     /// What the last attempt met.
     pub reason: String,

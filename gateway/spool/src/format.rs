@@ -277,8 +277,7 @@ impl Seal {
         let (known, points) = (cut.u32()?, cut.u32()?);
         let mut seal = Self { closed: flags & CLOSED != 0, next: cut.u64()?, ..Self::default() };
         for _ in 0..rows {
-            let totals =
-                Totals { entries: cut.u64()?, records: cut.u64()?, bytes: cut.u64()? };
+            let totals = Totals { entries: cut.u64()?, records: cut.u64()?, bytes: cut.u64()? };
             seal.rows.push((Row::read(&mut cut)?, totals));
         }
         for _ in 0..known {
@@ -350,6 +349,11 @@ pub(crate) struct Entries<'a>(Cut<'a>);
 impl<'a> Entries<'a> {
     pub(crate) fn new(body: &'a [u8]) -> Self {
         Self(Cut(body))
+    }
+
+    /// Bytes that were not gone through yet.
+    pub(crate) fn rest(&self) -> usize {
+        self.0.0.len()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Entries that are written together.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::format::{self, HEAD, Wanted};
-use crate::{Durable, Totals};
+use crate::{Durable, SpoolFailed, Totals, crash};
 
 /// Entries on their way to the disk, as the body of a frame behind room for its head.
 #[derive(Default)]
@@ -17,9 +19,21 @@ pub(crate) struct Group {
 
 impl Group {
     /// An empty group in an old buffer.
-    pub(crate) fn reuse(mut frame: Vec<u8>) -> Self {
-        frame.clear();
-        Self { frame, ..Self::default() }
+    pub(crate) fn reuse(frame: Vec<u8>) -> Self {
+        let mut group = Self::default();
+        group.frame = frame;
+        group.frame.clear();
+        group
+    }
+
+    /// Tells all who wait for it, once.
+    pub(crate) fn tell(&mut self, result: &Result<(), SpoolFailed>) {
+        for durable in std::mem::take(&mut self.durables) {
+            let call = AssertUnwindSafe(|| durable(result.clone()));
+            // A panic of theirs is not ours.
+            drop(catch_unwind(call));
+            crash::point("durable_called");
+        }
     }
 
     pub(crate) fn push(
@@ -49,6 +63,15 @@ impl Group {
 
     pub(crate) fn bytes(&self) -> usize {
         self.frame.len()
+    }
+}
+
+/// Whoever waits for a group that goes without being synced must not take that for a success.
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.durables.is_empty() {
+            self.tell(&Err(SpoolFailed { reason: "it was not closed".to_owned() }));
+        }
     }
 }
 

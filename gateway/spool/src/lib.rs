@@ -19,7 +19,7 @@
 //! The format is in `docs/spec/spool.md`.
 //!
 //! *Concurrency*: one mutex, `Shared::state`, guards all that changes; nothing is read, written or
-//! called under it. One thread, the [`writer`], writes and syncs. A reader takes the turn of its
+//! called under it. One thread, the writer, writes and syncs. A reader takes the turn of its
 //! destination before the state; the cache of groups is locked last and alone.
 
 pub mod inspect;
@@ -225,7 +225,8 @@ pub struct Stats {
     pub quarantined_bytes: u64,
 }
 
-/// Who is told of losses. Called without a lock held, from any thread that uses the spool.
+/// Who is told of losses, from any thread that uses the spool. It may call the spool, but not
+/// [`Spool::read`].
 pub trait Observer: Send + Sync {
     /// The spool was over [`Options::bytes_max`], and what a destination had in the oldest segment
     /// went with it.

@@ -126,6 +126,9 @@ impl Shared {
         if matches!(next, Next::NotYet) && !inner.is_awaited {
             inner.is_awaited = true;
             inner.wake = true;
+        }
+        // Also the end of a lag may have something for the writer: a cursor that moved.
+        if inner.wake {
             self.work.notify_one();
         }
         next
@@ -136,12 +139,14 @@ impl Shared {
         let segment = &look.segment;
         let mut walk = segment.walk(look.position);
         walk.is_lenient = look.is_lenient;
-        if look.place.salt == segment.salt && look.place.sequence <= look.position {
+        if look.place.salt == segment.salt && look.place.first <= look.position {
             walk.offset = walk.offset.max(look.place.offset);
         }
         loop {
-            let cached = lock(&self.cache).get(segment.salt, walk.offset);
-            let group = match cached {
+            // What lies behind the end was given up after an error.
+            let is_inside = walk.offset < walk.limit;
+            let cached = is_inside.then(|| lock(&self.cache).get(segment.salt, walk.offset));
+            let group = match cached.flatten() {
                 Some(group) => {
                     walk.offset += group.frame.head.size();
                     group
@@ -158,9 +163,7 @@ impl Shared {
                     }
                 },
             };
-            if let Some(given) = first_wanted(&group.frame, look) {
-                let sequence = group.frame.head.sequence;
-                let place = Place { salt: segment.salt, offset: group.offset, sequence };
+            if let Some((place, given)) = first_wanted(&group, look) {
                 return Ok(Found::Entry(place, given));
             }
         }
@@ -179,22 +182,37 @@ impl Shared {
     }
 }
 
-/// The first entry of a group at the position or behind it that the destination wants.
-fn first_wanted(frame: &Frame, look: &Look) -> Option<Given> {
-    let entries = (frame.head.sequence..).zip(Entries::new(&frame.body));
-    for (sequence, entry) in entries.skip_while(|(sequence, _)| *sequence < look.position) {
-        if let Some((records, bytes)) = wanted_by(&entry, &look.ids) {
-            return Some(Given { sequence, payload: entry.payload.to_vec(), records, bytes });
+/// The first entry of a group at the position or behind it that the destination wants, and the
+/// place behind it.
+fn first_wanted(group: &Cached, look: &Look) -> Option<(Place, Given)> {
+    let (body, first) = (&group.frame.body, group.frame.head.sequence);
+    let place = look.place;
+    let is_there = place.salt == group.salt && place.offset == group.offset;
+    // Not again through the entries before it: a group may have thousands.
+    let (at, mut sequence) = match is_there && place.next <= look.position {
+        true => (place.at, place.next),
+        false => (0, first),
+    };
+    let mut entries = Entries::new(body.get(at..)?);
+    while let Some(entry) = entries.next() {
+        let wanted = wanted_by(&entry, &look.ids).filter(|_| sequence >= look.position);
+        if let Some((records, bytes)) = wanted {
+            let at = body.len() - entries.rest();
+            let (salt, offset, next) = (group.salt, group.offset, sequence + 1);
+            let payload = entry.payload.to_vec();
+            let place = Place { salt, offset, first, at, next };
+            return Some((place, Given { sequence, payload, records, bytes }));
         }
+        sequence += 1;
     }
     None
 }
 
 fn wanted_by(entry: &Entry<'_>, ids: &[u32]) -> Option<(u32, u32)> {
     let wants = entry.wants().filter(|want| ids.contains(&want.id));
-    wants.map(|want| (want.records, want.bytes)).reduce(|sum, want| {
-        (sum.0.saturating_add(want.0), sum.1.saturating_add(want.1))
-    })
+    wants
+        .map(|want| (want.records, want.bytes))
+        .reduce(|sum, want| (sum.0.saturating_add(want.0), sum.1.saturating_add(want.1)))
 }
 
 impl Inner {

@@ -65,12 +65,11 @@ pub(crate) struct Inner {
     pub(crate) changed: Vec<u32>,
     /// A frontier left the oldest segment.
     pub(crate) may_delete: bool,
-    /// The writer has something to do.
+    /// The writer has something to do. Who sets it also notifies `Shared::work`.
     pub(crate) wake: bool,
     /// A reader waits for what is not written.
     pub(crate) is_awaited: bool,
     pub(crate) closing: bool,
-    pub(crate) closed: bool,
     pub(crate) state: State,
     pub(crate) stats: Stats,
 }

@@ -143,7 +143,7 @@ impl Session<'_> {
             };
             let ended = match turn {
                 Turn::Resolved(_, Resolution::Lost) => Some(End::Lost),
-                Turn::Resolved(group, Resolution::Kept) => self.answer(group).await.err(),
+                Turn::Resolved(group, Resolution::Kept) => self.go_on(group, is_last).await.err(),
                 Turn::Read(Ok(0)) => Some(End::Peer),
                 Turn::Read(Ok(_)) => self.take().await.err(),
                 Turn::Read(Err(error)) => Some(End::Broken(error)),
@@ -170,6 +170,12 @@ impl Session<'_> {
                 frame_deadline = None;
             }
         }
+    }
+
+    /// Answers what is resolved; then there is room for what was read before and did not fit.
+    async fn go_on(&mut self, group: u64, is_last: bool) -> Result<(), End> {
+        self.answer(group).await?;
+        if is_last || self.buffer.is_empty() { Ok(()) } else { self.take().await }
     }
 
     /// Takes the requests that the buffer has, as far as the window allows.

@@ -193,7 +193,7 @@ impl Destination {
             self.push_lagging(parcel, selection, entry);
         } else {
             self.enter(selection.count(parcel.batch().len()), entry);
-            let sheds = when_full != WhenFull::Block;
+            let sheds = when_full == WhenFull::Shed;
             self.enqueue(Item::new(parcel, selection, None), sheds);
         }
     }

@@ -191,8 +191,10 @@ impl Worker {
                 true
             }
             Err(failure) => {
-                self.fail(failure).await;
+                self.note(failure);
+                // Whoever probes must have noted what it found, and must not wait for itself.
                 drop(admitted);
+                drop(destination.breaker.admit().await);
                 false
             }
         }
@@ -208,8 +210,15 @@ impl Worker {
         }
     }
 
-    /// Counts a failure, says so, and waits.
+    /// Notes a failure, and waits.
     async fn fail(&mut self, failure: Failure) {
+        self.note(failure);
+        // The breaker has the wait: other connections share it, and their success ends it.
+        drop(self.destination.breaker.admit().await);
+    }
+
+    /// Counts a failure and says so; its records are to be sent again.
+    fn note(&mut self, failure: Failure) {
         self.book_settled();
         if !failure.keeps_connection {
             self.disconnect();
@@ -222,8 +231,6 @@ impl Worker {
             tracing::warn!(destination = name, attempt, error = %why, ?wait, left_out,
                 "attempt failed, records are kept");
         }
-        // The breaker has the wait: other connections share it, and their success ends it.
-        drop(destination.breaker.admit().await);
     }
 
     /// Ends the connection so that the peer reads all of it.

@@ -48,13 +48,7 @@ pub(crate) fn repair_on(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Report, OpenEr
     }
     drop(shared);
     let after = verify_on(&*vfs, path)?;
-    Ok(Report {
-        damaged: before.damaged,
-        torn: before.torn,
-        quarantined_bytes,
-        rewritten,
-        ..after
-    })
+    Ok(Report { damaged: before.damaged, torn: before.torn, quarantined_bytes, rewritten, ..after })
 }
 
 /// Writes the good frames of a segment into a fresh one, which then takes its place.

@@ -16,8 +16,12 @@ use super::failed;
 
 /// What a file is.
 pub(crate) enum Found {
+    /// It was deleted meanwhile: somebody has the spool open, and this is only a look.
+    Gone,
     /// Nothing in it can be read; it is in `quarantine/` now, if the disk gave that much.
-    Unreadable { len: u64 },
+    Unreadable {
+        len: u64,
+    },
     Segment(Box<Loaded>),
 }
 
@@ -58,6 +62,7 @@ pub(crate) fn load(
         Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
             return Err(failed("open", path, source));
         }
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Found::Gone),
         Err(_) => return Ok(Found::Unreadable { len: 0 }),
     };
     let Ok(found) = patiently(|_| salt(&*file, len)) else {

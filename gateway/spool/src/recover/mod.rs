@@ -20,9 +20,7 @@ use crate::read::Cache;
 use crate::segment::{Obstacle, Segment, Wants};
 use crate::state::{Inner, Shared};
 use crate::vfs::{Access, Lock, Vfs, patiently};
-use crate::{
-    Damage, DestinationId, Observer, OpenError, Options, State, Stats, Totals, Waiting,
-};
+use crate::{Damage, DestinationId, Observer, OpenError, Options, State, Stats, Totals, Waiting};
 
 use load::{Found, Loaded};
 
@@ -85,12 +83,12 @@ pub(crate) fn open(
     let Looked { inner, uuid, recovery } = look(&*vfs, &files, Access::Write)?;
     let uuid = match uuid {
         Some(uuid) => uuid,
-        None => new_uuid(&*vfs).map_err(|source| failed("draw a number for", path.into(), source))?,
+        None => {
+            new_uuid(&*vfs).map_err(|source| failed("draw a number for", path.into(), source))?
+        }
     };
-    let options = Options {
-        segment_bytes: options.segment_bytes.min(options.bytes_max / 4),
-        ..options
-    };
+    let options =
+        Options { segment_bytes: options.segment_bytes.min(options.bytes_max / 4), ..options };
     let shared = Shared {
         vfs,
         files,
@@ -115,11 +113,7 @@ pub(crate) struct Looked {
 }
 
 /// Reads what is in the directory; with [`Access::Write`], repairs what must be.
-pub(crate) fn look(
-    vfs: &dyn Vfs,
-    files: &Files,
-    access: Access,
-) -> Result<Looked, OpenError> {
+pub(crate) fn look(vfs: &dyn Vfs, files: &Files, access: Access) -> Result<Looked, OpenError> {
     let dir = &files.dir;
     let names = vfs.list(dir).map_err(|source| failed("list", dir.clone(), source))?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| first_of(name)).collect();
@@ -184,6 +178,7 @@ impl<'a> Opening<'a> {
     fn take(&mut self, first: u64, limit: Option<u64>) -> Result<(), OpenError> {
         self.inner.next = self.inner.next.max(first);
         let mut loaded = match load::load(self.vfs, self.files, first, limit, self.access)? {
+            Found::Gone => return Ok(()),
             Found::Unreadable { len } => {
                 self.was_clean = false;
                 let spans = vec![crate::Span { offset: 0, len }];
@@ -230,8 +225,8 @@ impl<'a> Opening<'a> {
         for (file_id, wanted) in &loaded.totals {
             let known = self.inner.resolve(&loaded.segment, *file_id);
             // The tables with the name are damaged: kept under a name that says so.
-            let id = known
-                .unwrap_or_else(|| self.inner.insert(&format!("unknown-{file_id}"), *file_id));
+            let id =
+                known.unwrap_or_else(|| self.inner.insert(&format!("unknown-{file_id}"), *file_id));
             self.inner.file_id_next = self.inner.file_id_next.max(file_id.saturating_add(1));
             if wanted.entries > 0 {
                 totals.entry(id).or_default().add(*wanted);
@@ -307,6 +302,7 @@ impl<'a> Opening<'a> {
         }
         self.recovery.next_sequence = self.inner.next;
         self.inner.may_delete = true;
+        self.inner.stats.quarantined_bytes = self.recovery.quarantined_bytes;
         let all = (0..).map(DestinationId).zip(&self.inner.destinations);
         let lagging = all.filter(|(_, d)| d.lag.is_some()).map(|(destination, d)| Recovered {
             destination,
@@ -358,13 +354,7 @@ impl<'a> Opening<'a> {
     }
 
     /// What some destinations want in a segment; damage met on the way is reported.
-    fn wants(
-        &mut self,
-        at: usize,
-        ids: &[u32],
-        from: u64,
-        cursors: &[u64],
-    ) -> Vec<Wants> {
+    fn wants(&mut self, at: usize, ids: &[u32], from: u64, cursors: &[u64]) -> Vec<Wants> {
         for _ in 0..ATTEMPTS {
             let Some(segment) = self.inner.segments.get(at) else { break };
             let file_id = |id: &u32| {
@@ -389,8 +379,7 @@ impl<'a> Opening<'a> {
         // A lenient look is never refused.
         let Ok(content) = content else { return };
         if self.access == Access::Write {
-            let copied =
-                quarantine(self.vfs, self.files, &*segment.file, segment.first, &content);
+            let copied = quarantine(self.vfs, self.files, &*segment.file, segment.first, &content);
             self.recovery.quarantined_bytes += copied;
         }
         let good = self.inner.good(&segment, &content);
@@ -455,7 +444,6 @@ fn empty() -> Inner {
         wake: false,
         is_awaited: false,
         closing: false,
-        closed: false,
         state: State::Good,
         stats: Stats::default(),
     }

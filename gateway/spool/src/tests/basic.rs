@@ -39,13 +39,8 @@ fn what_is_appended_is_read_after_a_restart_on_a_real_disk() {
     assert!(recovery.was_clean, "{recovery:?}");
     assert_eq!(spool.uuid(), uuid);
     assert_eq!(recovery.next_sequence, 100);
-    let waiting = Waiting {
-        records: 200,
-        bytes: 2000,
-        lag_records: 200,
-        lag_bytes: 2000,
-        is_lagging: true,
-    };
+    let waiting =
+        Waiting { records: 200, bytes: 2000, lag_records: 200, lag_bytes: 2000, is_lagging: true };
     let a = recovery.destinations[0].destination;
     assert_eq!(spool.waiting(a), waiting);
     for n in 0..100_u32 {
@@ -86,7 +81,10 @@ fn a_destination_that_does_not_hold_lags_until_it_has_read_all() {
     let b = spool.shared.destination("b");
     let held = |appended: Option<Appended>| appended.unwrap().held;
     assert_eq!(held(spool.append(b"0", &[want(a, 1, true), want(b, 1, true)], None)), [true; 2]);
-    assert_eq!(held(spool.append(b"1", &[want(a, 1, false), want(b, 1, true)], None)), [false, true]);
+    assert_eq!(
+        held(spool.append(b"1", &[want(a, 1, false), want(b, 1, true)], None)),
+        [false, true]
+    );
     assert_eq!(held(spool.append(b"2", &[want(a, 1, true)], None)), [false]);
     assert_eq!(spool.shared.read(a).unwrap(), Read::NotYet);
     assert!(spool.shared.waiting(a).is_lagging);
@@ -119,7 +117,8 @@ fn segments_go_when_all_is_done_and_not_before() {
     spool.shared.done(a, 0, 1);
     spool.step();
     assert_eq!(spool.shared.stats().segments, 1);
-    let left = sim.files().iter().filter(|(path, _)| path.to_str().unwrap().contains("seg")).count();
+    let left =
+        sim.files().iter().filter(|(path, _)| path.to_str().unwrap().contains("seg")).count();
     assert_eq!(left, 1);
 }
 
@@ -129,15 +128,23 @@ fn over_the_limit_the_oldest_is_shed_and_counted_exactly() {
     let options = Options { bytes_max: 40_000, ..small() };
     let mut spool = Stepped::open(&sim, options);
     let a = spool.shared.destination("a");
-    for _ in 0..200 {
+    for n in 0..200 {
         spool.append(&[7; 500], &[want(a, 3, false)], None).unwrap();
         spool.step();
+        if n == 10 {
+            // In the middle of the oldest segment.
+            assert!(matches!(spool.shared.read(a), Ok(Read::Entry { .. })));
+            assert!(matches!(spool.shared.read(a), Ok(Read::Entry { .. })));
+            spool.shared.done(a, 0, 3);
+        }
     }
     assert!(spool.shared.stats().bytes <= 40_000);
     let shed: u64 = spool.told.shed.lock().unwrap().iter().map(|(_, records, _)| records).sum();
     assert!(shed > 300, "{shed}");
-    assert_eq!(spool.shared.waiting(a).records + shed, 600);
-    assert_eq!(spool.read_all(a).len() as u64 * 3 + shed, 600);
+    // The first two were given out; the second, not done, is no more on disk, but not shed.
+    assert_eq!(spool.shared.waiting(a).records + shed + 6, 600);
+    assert_eq!(spool.read_all(a).len() as u64 * 3 + shed + 6, 600);
+    assert!(spool.told.damaged.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -177,6 +184,17 @@ fn what_is_forgotten_is_not_given_out() {
 }
 
 #[test]
+fn a_spool_that_goes_without_being_closed_says_so_to_all_who_wait() {
+    let sim = Sim::new(12);
+    let spool = Stepped::open(&sim, small());
+    let (tell, told) = std::sync::mpsc::channel();
+    let durable: Durable = Box::new(move |result| tell.send(result.is_ok()).unwrap());
+    spool.append(b"x", &[], Some(durable)).unwrap();
+    drop(spool);
+    assert_eq!(told.try_iter().collect::<Vec<bool>>(), [false]);
+}
+
+#[test]
 fn a_sequence_is_never_given_twice() {
     let sim = Sim::new(6);
     let spool = Stepped::open(&sim, small());
@@ -198,4 +216,27 @@ fn an_append_over_the_backlog_is_refused_until_it_is_synced() {
     assert!(matches!(refused, Err(AppendError::Backlog { .. })));
     spool.step();
     assert!(spool.append(b"x", &[], None).is_some());
+}
+
+#[test]
+fn a_segment_that_replaces_an_empty_one_keeps_its_cursors() {
+    let sim = Sim::new(11);
+    let mut spool = Stepped::open(&sim, small());
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    spool.append(b"x", &[want(a, 1, false), want(b, 1, false)], None).unwrap();
+    spool.step();
+    spool.close();
+    // This one finishes it for a, and writes that into a segment with no entries.
+    let mut spool = Stepped::open(&sim.kill(), small());
+    let sim = Sim::clone(&spool.sim);
+    let a = spool.shared.destination("a");
+    spool.read_all(a);
+    spool.shared.done(a, 0, 1);
+    spool.close();
+    // This one begins a segment of the same name, and is killed.
+    let sim = sim.kill();
+    drop(Stepped::open(&sim, small()));
+    let spool = Stepped::open(&sim.kill(), small());
+    let names: Vec<&str> = spool.recovery.destinations.iter().map(|d| &*d.name).collect();
+    assert_eq!(names, ["b"]);
 }

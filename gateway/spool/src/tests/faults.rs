@@ -9,8 +9,7 @@ use super::*;
 use crate::files::first_of;
 use crate::vfs::sim::Fault;
 
-const FAULTS: [Fault; 4] =
-    [Fault::Errno(5), Fault::Errno(28), Fault::Errno(4), Fault::Short];
+const FAULTS: [Fault; 4] = [Fault::Errno(5), Fault::Errno(28), Fault::Errno(4), Fault::Short];
 
 /// About 300 operations that use all of the spool, the same every time.
 fn script() -> Vec<Op> {
@@ -186,7 +185,8 @@ fn a_file_may_be_cut_anywhere_and_what_is_before_the_cut_stays() {
                 let id = spool.shared.destination(name);
                 given.extend(spool.read_all(id).into_iter().map(|(sequence, _)| sequence));
             }
-            let missing = model.known.iter().filter(|(s, k)| !k.wants.is_empty() && !given.contains(s));
+            let missing =
+                model.known.iter().filter(|(s, k)| !k.wants.is_empty() && !given.contains(s));
             for (sequence, _) in missing {
                 let is_reported = is_last || is_reported(&spool, *sequence);
                 assert!(is_reported, "{} cut at {len}: {sequence} is gone", path.display());
@@ -234,4 +234,26 @@ proptest! {
             prop_assert!(given.is_sorted_by(|a, b| a.0 < b.0));
         }
     }
+}
+
+#[test]
+fn what_is_written_again_after_an_error_is_counted_once() {
+    // The second sync of the first segment fails: its first entry is durable there, the second is
+    // written again into another segment, and the third one follows.
+    let sim = Sim::new(8);
+    let mut spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    for n in 0..3 {
+        let durable: Durable = Box::new(|result| result.unwrap());
+        spool.append(&[n; 100], &[want(a, 1, false)], Some(durable)).unwrap();
+        if n == 1 {
+            // Behind the write of the group.
+            sim.fail_at(1, Fault::Errno(5));
+        }
+        spool.step();
+        assert_eq!(spool.shared.stats().poisoned, u64::from(n >= 1), "entry {n}");
+    }
+    let shed = spool.shared.shed(a, 10);
+    assert_eq!((shed.records, spool.shared.waiting(a).lag_records), (2, 1));
+    assert_eq!(spool.read_all(a), [(2, vec![2; 100])]);
 }

@@ -63,7 +63,8 @@ fn a_look_from_outside_sees_all_and_changes_nothing() {
     assert_eq!(some, [10, 12, 14, 16, 18]);
     let segments = segments(&dir.0).unwrap();
     assert!(segments.len() > 5);
-    let of_b: u64 = segments.iter().filter_map(|s| s.destinations.get("b")).map(|t| t.records).sum();
+    let of_b: u64 =
+        segments.iter().filter_map(|s| s.destinations.get("b")).map(|t| t.records).sum();
     assert_eq!(of_b, 60);
     let destinations = destinations(&dir.0).unwrap();
     assert_eq!(destinations[1].name, "b");

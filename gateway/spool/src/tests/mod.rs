@@ -3,8 +3,10 @@
 
 mod basic;
 mod faults;
+mod format;
 mod inspect;
 mod model;
+mod threads;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -55,6 +57,7 @@ pub(crate) fn small() -> Options {
 
 /// A spool whose writer is stepped by hand.
 pub(crate) struct Stepped {
+    pub(crate) sim: Sim,
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer,
     pub(crate) now: Instant,
@@ -71,7 +74,7 @@ impl Stepped {
         let mut writer = Writer::new(Arc::clone(&shared));
         let now = Instant::now();
         writer.work(now);
-        Self { shared, writer, now, told, recovery }
+        Self { sim: sim.clone(), shared, writer, now, told, recovery }
     }
 
     pub(crate) fn step(&mut self) {

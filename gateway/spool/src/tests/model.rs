@@ -17,18 +17,43 @@ const ERRNOS: [i32; 3] = [5, 28, 30];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Append { size: usize, wants: u8, hold: bool, durable: bool },
+    Append {
+        size: usize,
+        wants: u8,
+        hold: bool,
+        durable: bool,
+    },
     /// Finishes one of the entries in the caller's hands.
-    Done { destination: usize, which: usize },
-    Read { destination: usize },
-    Shed { destination: usize, keep: u64 },
-    Forget { destination: usize },
-    Step { ms: u64 },
-    FailAt { nth: u64, fault: usize },
+    Done {
+        destination: usize,
+        which: usize,
+    },
+    Read {
+        destination: usize,
+    },
+    Shed {
+        destination: usize,
+        keep: u64,
+    },
+    Forget {
+        destination: usize,
+    },
+    Step {
+        ms: u64,
+    },
+    FailAt {
+        nth: u64,
+        fault: usize,
+    },
     Close,
     Kill,
-    Crash { seed: u64 },
-    Flip { file: usize, at: usize },
+    Crash {
+        seed: u64,
+    },
+    Flip {
+        file: usize,
+        at: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +163,14 @@ impl Model {
                 self.sim.break_at(0, None);
                 self.spool.take().unwrap().close();
                 self.sim = self.sim.kill();
+                let first = |d| self.known.iter().find(|(_, known)| known.wants.contains(&d));
+                let cursor = |d| first(d).map_or(u64::MAX, |(sequence, _)| *sequence);
+                let cursors: Vec<u64> = (0..NAMES.len()).map(cursor).collect();
                 self.reopen();
+                for (cursor, given) in cursors.iter().zip(&self.held) {
+                    let is_behind = given.first().is_none_or(|first| first >= cursor);
+                    assert!(self.flips > 0 || is_behind, "done, closed, and given again");
+                }
             }
             Op::Kill => {
                 self.spool = None;
@@ -201,9 +233,8 @@ impl Model {
 
     fn flip(&mut self, file: usize, at: usize) {
         let files = self.sim.files();
-        let is_segment = |path: &Path| {
-            path.file_name().and_then(|name| first_of(name.to_str()?)).is_some()
-        };
+        let is_segment =
+            |path: &Path| path.file_name().and_then(|name| first_of(name.to_str()?)).is_some();
         let files: Vec<_> = files.into_iter().filter(|(path, _)| is_segment(path)).collect();
         let Some((path, mut bytes)) = files.get(file % files.len().max(1)).cloned() else { return };
         if bytes.is_empty() {

@@ -1,6 +1,6 @@
 //! What the spool asks of a file system, so that a test can be one.
 //!
-//! [`Real`] is the operating system's; [`sim::Sim`] forgets what was not synced, tears writes and
+//! [`Real`] is the operating system's; `sim::Sim` (with the feature `sim`) forgets what was not synced, tears writes and
 //! fails when told to.
 
 use std::fmt::Debug;

@@ -69,7 +69,8 @@ impl Vfs for Real {
 
     fn random(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        let source = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+        let source =
+            fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
         // Where there is no such file, the hasher's keys come from the system's generator too.
         source.map_or_else(
             |_| Ok(RandomState::new().build_hasher().finish()),

@@ -200,7 +200,10 @@ impl Sim {
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let disk = lock(&self.0);
         let content = |id| disk.files.get(id).map(|content| content.seen.clone());
-        disk.names.iter().map(|(path, id)| (path.clone(), content(id).unwrap_or_default())).collect()
+        disk.names
+            .iter()
+            .map(|(path, id)| (path.clone(), content(id).unwrap_or_default()))
+            .collect()
     }
 
     /// Puts a file there, durably.
@@ -381,7 +384,8 @@ impl File for SimFile {
         let offset = crate::format::index(offset);
         let seen = disk.files.get(&self.id).and_then(|content| content.seen.get(offset..));
         let count = seen.map_or(0, <[u8]>::len).min(bytes.len());
-        if let (Some(to), Some(from)) = (bytes.get_mut(..count), seen.and_then(|s| s.get(..count))) {
+        if let (Some(to), Some(from)) = (bytes.get_mut(..count), seen.and_then(|s| s.get(..count)))
+        {
             to.copy_from_slice(from);
         }
         Ok(count)

@@ -9,6 +9,7 @@ mod room;
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,11 +61,24 @@ enum Failed {
 
 /// Steps until the spool is closed; sleeps when nothing is due.
 pub(crate) fn run(mut writer: Writer) {
-    while !writer.is_over {
-        let due = writer.step(Instant::now());
-        if !writer.is_over {
-            wait(&writer.shared, due);
+    let shared = Arc::clone(&writer.shared);
+    let steps = AssertUnwindSafe(|| {
+        while !writer.is_over {
+            let due = writer.step(Instant::now());
+            if !writer.is_over {
+                wait(&writer.shared, due);
+            }
         }
+    });
+    // Nobody would write any more, so nothing may be taken any more.
+    if catch_unwind(steps).is_err() {
+        shared.set_state(State::Failed("the spool's thread panicked".to_owned()));
+        let mut inner = shared.lock();
+        inner.close_group();
+        let left = std::mem::take(&mut inner.queue);
+        // What is left tells those who wait for it, and that not under the lock.
+        drop(inner);
+        drop(left);
     }
 }
 
@@ -264,21 +278,17 @@ impl Writer {
     /// All that was written is durable: says so, and gives the memory back.
     fn settle(&mut self) {
         self.unsynced_since = None;
-        let mut durables = Vec::new();
+        let mut settled: Vec<Group> = self.unsynced.drain(..).collect();
         let mut inner = self.shared.lock();
         inner.stats.syncs += 1;
-        for group in self.unsynced.drain(..) {
+        for group in &mut settled {
             inner.unsynced = inner.unsynced.saturating_sub(group.bytes());
-            durables.extend(group.durables);
             if inner.buffers.len() < BUFFERS && group.frame.capacity() <= BUFFER_BYTES {
-                inner.buffers.push(group.frame);
+                inner.buffers.push(std::mem::take(&mut group.frame));
             }
         }
         drop(inner);
-        for durable in durables {
-            durable(Ok(()));
-            crash::point("durable_called");
-        }
+        settled.iter_mut().for_each(|group| group.tell(&Ok(())));
         self.shared.room.notify_waiters();
     }
 
@@ -320,15 +330,13 @@ impl Writer {
             }
         }
         let reason = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-        let groups = self.pending.drain(..).chain(self.unsynced.drain(..));
-        for durable in groups.flat_map(|group| group.durables) {
-            durable(Err(SpoolFailed { reason: reason.clone() }));
-        }
+        let failed = Err(SpoolFailed { reason });
+        let left = self.pending.drain(..).chain(self.unsynced.drain(..));
+        left.for_each(|mut group| group.tell(&failed));
         if self.spare.take().is_some() {
             // A spare that stays is taken away at the next start.
             drop(self.shared.vfs.unlink(&self.shared.files.spare()));
         }
-        self.shared.lock().closed = true;
         self.is_over = true;
         self.shared.written.notify_waiters();
         self.shared.room.notify_waiters();

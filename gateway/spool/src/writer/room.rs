@@ -28,10 +28,13 @@ impl Writer {
         loop {
             let mut inner = self.shared.lock();
             let bytes: u64 = inner.segments.iter().map(|segment| segment.size).sum();
+            if bytes <= max || inner.segments.len() < 2 {
+                return;
+            }
             let frontier = inner.frontier();
             let kept = inner.segments.iter().filter(|segment| segment.next > frontier);
             let kept: u64 = kept.map(|segment| segment.size).sum();
-            if bytes <= max || kept <= max || inner.segments.len() < 2 {
+            if kept <= max {
                 return;
             }
             let oldest = inner.segments.iter().find(|segment| segment.next > frontier).cloned();

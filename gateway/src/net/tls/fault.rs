@@ -53,6 +53,15 @@ impl TlsFault {
         }
     }
 
+    /// What an error of a connection that is open says about TLS, with a word for a metric's label;
+    /// none if it is no matter of TLS.
+    #[must_use]
+    pub fn within(error: &io::Error, host: &str) -> Option<(&'static str, String)> {
+        error.get_ref()?.downcast_ref::<Error>()?;
+        let fault = Self::of(error);
+        Some((fault.keyword(), format!("{}: {error}", fault.explain(host))))
+    }
+
     /// A word of a closed set, for a metric's label.
     pub fn keyword(self) -> &'static str {
         match self {
@@ -97,7 +106,10 @@ impl TlsFault {
                 "{host} closed the connection during the TLS handshake: does it speak TLS on this \
                  port?"
             ),
-            Self::Handshake => format!("the TLS handshake with {host} failed"),
+            Self::Handshake => format!(
+                "the TLS handshake with {host} failed: it may want a client certificate (`cert` \
+                 and `key`), or have no version and suite in common with this end"
+            ),
             Self::Io => format!("the connection to {host} broke during the TLS handshake"),
             Self::NotTls => format!("{host} does not speak TLS on this port"),
             Self::ServerName => format!(

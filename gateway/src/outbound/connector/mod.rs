@@ -26,7 +26,7 @@ use logboom_codec::encode;
 use super::Destination;
 use super::hand::{Hand, Progress};
 use crate::config::{DestinationKind, LineFormat, WireFormat, WireFraming};
-use crate::net::{DialError, Endpoint, Stream, dial};
+use crate::net::{DialError, Endpoint, Stream, TlsFault, dial};
 use crate::telemetry::ledger::{AttemptOutcome, DestinationBook};
 
 pub(super) use request::Pool;
@@ -57,6 +57,16 @@ impl Failure {
 
     fn io(attempt: &'static str, error: &std::io::Error) -> Self {
         Self::new(attempt, AttemptOutcome::of_io(error), error.to_string())
+    }
+
+    /// The same of a stream, whose peer may have said no by TLS after all.
+    fn stream(attempt: &'static str, error: &std::io::Error, stream: &Stream) -> Self {
+        match TlsFault::within(error, &stream.peer().to_string()) {
+            Some((keyword, message)) => {
+                Self::new(attempt, AttemptOutcome::of_keyword(keyword), message)
+            }
+            None => Self::io(attempt, error),
+        }
     }
 
     /// The peer has ended the connection.

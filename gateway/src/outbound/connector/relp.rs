@@ -38,7 +38,7 @@ impl RelpConnector {
         let mut request = Vec::new();
         let client = Client::open(DATA_BYTES_MAX_DEFAULT, &mut request);
         let sent = stream_write(&mut stream, &request).await;
-        sent.map_err(|error| Failure::io("connect", &error))?;
+        sent.map_err(|error| Failure::stream("connect", &error, &stream))?;
         let mut connector = Self {
             stream,
             client,
@@ -89,7 +89,7 @@ impl RelpConnector {
             }
         }
         let written = stream_write(&mut self.stream, out).await;
-        written.map_err(|error| Failure::io("write", &error))?;
+        written.map_err(|error| Failure::stream("write", &error, &self.stream))?;
         progress.bytes += out.len();
         self.settle(progress);
         Ok(sent)
@@ -109,7 +109,7 @@ impl RelpConnector {
         match self.stream.read_buf(&mut self.unread).await {
             Ok(0) => return Err(Failure::closed()),
             Ok(_) => {}
-            Err(error) => return Err(Failure::io("answer", &error)),
+            Err(error) => return Err(Failure::stream("answer", &error, &self.stream)),
         }
         let received = self.client.receive(&self.unread, 0, &mut self.replies);
         for reply in std::mem::take(&mut self.replies) {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logboom_codec::encode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -22,6 +22,9 @@ const ASK_FIRST: Duration = Duration::from_millis(1);
 const ASK_LAST: Duration = Duration::from_millis(50);
 /// Time for a peer to read what it was sent and close.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long the records of a new TLS connection are not taken as delivered, whatever the peer's
+/// kernel says: with TLS 1.3 a peer refuses our certificate only after the handshake.
+const TLS_DOUBT: Duration = Duration::from_secs(1);
 /// Bytes a syslog receiver may say before it counts as broken: nobody listens to them.
 const WASTE_BYTES_MAX: usize = 64 << 10;
 
@@ -34,6 +37,7 @@ pub(in crate::outbound) struct StreamConnector {
     /// For each record that was sent and not settled, the number of wire bytes at its end.
     ends: VecDeque<u64>,
     ask_next: Duration,
+    opened: Instant,
     waste: usize,
 }
 
@@ -43,8 +47,8 @@ impl StreamConnector {
         format: encode::WireFormat,
         framing: encode::WireFraming,
     ) -> Self {
-        let (ends, ask_next) = (VecDeque::new(), ASK_FIRST);
-        Self { stream, format, framing, ends, ask_next, waste: 0 }
+        let (ends, ask_next, opened) = (VecDeque::new(), ASK_FIRST, Instant::now());
+        Self { stream, format, framing, ends, ask_next, opened, waste: 0 }
     }
 
     pub(super) async fn send(
@@ -70,7 +74,8 @@ impl StreamConnector {
             self.stream.write_all(out).await?;
             self.stream.flush().await
         };
-        written.await.map_err(|error| Failure::io("write", &error))?;
+        let written = written.await;
+        written.map_err(|error| Failure::stream("write", &error, &self.stream))?;
         if self.stream.is_tls() {
             let end = self.stream.handed_to_kernel();
             self.ends.extend(std::iter::repeat_n(end, sent));
@@ -82,7 +87,8 @@ impl StreamConnector {
     }
 
     pub(super) fn settle(&mut self, progress: &mut Progress) {
-        if self.ends.is_empty() {
+        let is_in_doubt = self.stream.is_tls() && self.opened.elapsed() < TLS_DOUBT;
+        if self.ends.is_empty() || is_in_doubt {
             return;
         }
         // Where the kernel does not tell, what it took is all that can be known.
@@ -121,7 +127,7 @@ impl StreamConnector {
                 self.waste += n;
                 Ok(())
             }
-            Err(error) => Err(Failure::io("keep", &error)),
+            Err(error) => Err(Failure::stream("keep", &error, &self.stream)),
         }
     }
 

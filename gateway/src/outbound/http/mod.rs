@@ -15,6 +15,6 @@ pub(crate) mod body;
 pub(crate) mod connection;
 mod error;
 
-pub(crate) use answer::{Answer, Judgement, RetryAfter, judge};
+pub(crate) use answer::{Answer, Judgement, judge};
 pub(crate) use connection::{Connection, Limits, Post, Target, Version};
 pub(crate) use error::HttpError;

@@ -1,0 +1,151 @@
+//! Certificates for tests, good ones and each kind of bad one, as PEM files in a scratch folder.
+
+use std::path::PathBuf;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+
+use crate::Scratch;
+
+/// A certificate and its key, as files.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM, PKCS #8.
+    pub key: PathBuf,
+}
+
+/// An authority, and what it and a stranger have signed. Those for servers are for `localhost` and
+/// 127.0.0.1 unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// The authority's own certificate.
+    pub ca: PathBuf,
+    /// That of another authority, which signed `stranger` and `stranger_client`.
+    pub other_ca: PathBuf,
+    /// A good server certificate.
+    pub server: Pair,
+    /// A good client certificate, for the name `client.example`.
+    pub client: Pair,
+    /// A server certificate that expired in 2021.
+    pub expired: Pair,
+    /// A server certificate for `other.example` only.
+    pub wrong_name: Pair,
+    /// A server certificate by the other authority.
+    pub stranger: Pair,
+    /// A client certificate by the other authority.
+    pub stranger_client: Pair,
+}
+
+/// The names that tests reach servers by.
+const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
+
+impl Certificates {
+    /// Makes all of them, with new keys, as files in the folder.
+    ///
+    /// # Panics
+    /// When a key or a file cannot be made.
+    #[must_use]
+    pub fn new(scratch: &Scratch) -> Self {
+        let own = Authority::new(scratch, "ca");
+        let other = Authority::new(scratch, "other-ca");
+        let expired = |params: &mut CertificateParams| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        };
+        Self {
+            server: own.issue(scratch, "server", &LOCAL, |_| {}),
+            client: own.issue(scratch, "client", &["client.example"], |_| {}),
+            expired: own.issue(scratch, "expired", &LOCAL, expired),
+            wrong_name: own.issue(scratch, "wrong-name", &["other.example"], |_| {}),
+            stranger: other.issue(scratch, "stranger", &LOCAL, |_| {}),
+            stranger_client: other.issue(scratch, "stranger-client", &["client.example"], |_| {}),
+            ca: own.file,
+            other_ca: other.file,
+        }
+    }
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    file: PathBuf,
+}
+
+impl Authority {
+    fn new(scratch: &Scratch, name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, format!("logboom tests {name}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let file = scratch.write(&format!("{name}.pem"), certificate.pem());
+        Self { issuer: Issuer::new(params, key), file }
+    }
+
+    fn issue(
+        &self,
+        scratch: &Scratch,
+        file: &str,
+        names: &[&str],
+        change: impl Fn(&mut CertificateParams),
+    ) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names.clone()).expect("names");
+        params.distinguished_name.push(DnType::CommonName, names[0].clone());
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair {
+            certificate: scratch.write(&format!("{file}.pem"), certificate.pem()),
+            key: scratch.write(&format!("{file}.key"), key.serialize_pem()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+    use crate::{PeerKind, is_missing};
+
+    /// What `openssl verify` says of a certificate for a server of this name.
+    fn verify(ca: &Path, name: &str, certificate: &Path) -> Result<(), String> {
+        let mut command = Command::new(PeerKind::Openssl.program().expect("openssl"));
+        command.arg("verify").arg("-CAfile").arg(ca);
+        command.args(["-purpose", "sslserver", "-verify_hostname", name]).arg(certificate);
+        let output = command.output().expect("openssl starts");
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    #[test]
+    fn openssl_accepts_the_good_and_names_what_is_bad_of_the_others() {
+        if is_missing(PeerKind::Openssl) {
+            return;
+        }
+        let scratch = Scratch::new("certificates");
+        let all = Certificates::new(&scratch);
+        let bad = |name: &str, pair: &Pair| {
+            verify(&all.ca, name, &pair.certificate).expect_err("refused")
+        };
+        assert_eq!(verify(&all.ca, "localhost", &all.server.certificate), Ok(()));
+        assert_eq!(verify(&all.ca, "client.example", &all.client.certificate), Ok(()));
+        assert_eq!(verify(&all.other_ca, "localhost", &all.stranger.certificate), Ok(()));
+        assert!(bad("localhost", &all.expired).contains("expired"));
+        assert!(bad("localhost", &all.wrong_name).contains("hostname mismatch"));
+        assert!(bad("localhost", &all.stranger).contains("unable to get local issuer"));
+        assert!(bad("client.example", &all.stranger_client).contains("unable to get local issuer"));
+    }
+}

@@ -1,0 +1,350 @@
+//! A zoo of destinations, one of each kind that goes wrong, and healthy ones to hold them against.
+//!
+//! A [`Keeper`] sends records that tell their number and the time; a [`Cage`] is a destination that
+//! behaves in one way, counts what it gets and how many connections are open to it at once.
+
+mod behaviour;
+mod keeper;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use socket2::{Domain, SockRef, Socket, Type};
+
+pub use keeper::{Keeper, Pace};
+
+use crate::process::established;
+use crate::{Pair, wait_until};
+
+/// Buffers of destinations that do not read much.
+const SMALL: usize = 8 * 1024;
+
+/// What a destination does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Syslog: takes everything at once.
+    Healthy,
+    /// Syslog: takes so many records a second on each connection.
+    Slow(u32),
+    /// Syslog: accepts and never reads.
+    NeverReads,
+    /// Syslog: does not accept; its queue of new connections is full.
+    NeverAccepts,
+    /// Syslog: resets each connection after so many records.
+    ResetsEach(u64),
+    /// Syslog: closes each connection at once.
+    ClosesAtOnce,
+    /// HTTP: takes everything and answers 204.
+    HttpHealthy,
+    /// HTTP: answers always with this status; 429 and 503 with `Retry-After` in seconds.
+    HttpStatus(u16),
+    /// HTTP: closes in the middle of each answer.
+    HttpClosesMidway,
+    /// HTTP: each answer has a body without an end.
+    HttpEndless,
+    /// HTTP: reads and never answers.
+    HttpSilent,
+}
+
+impl Behaviour {
+    fn is_http(self) -> bool {
+        matches!(
+            self,
+            Self::HttpHealthy
+                | Self::HttpStatus(_)
+                | Self::HttpClosesMidway
+                | Self::HttpEndless
+                | Self::HttpSilent
+        )
+    }
+}
+
+/// A destination with its books. Dropping it closes it.
+#[derive(Debug)]
+pub struct Cage {
+    address: SocketAddr,
+    behaviour: Behaviour,
+    books: Arc<Books>,
+    tls: Option<Arc<ServerConfig>>,
+    /// Connections that fill the queue of one that never accepts.
+    fillers: Vec<TcpStream>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    is_closed: AtomicBool,
+    listens: AtomicBool,
+    open: AtomicUsize,
+    most: AtomicUsize,
+    accepted: AtomicU64,
+    failed_handshakes: AtomicU64,
+    requests: AtomicU64,
+    records: AtomicU64,
+    /// Microseconds from sending to arrival, of each record since the last look.
+    latencies: Mutex<Vec<u32>>,
+    /// Those open, so that they can be ended.
+    streams: Mutex<Vec<(u64, TcpStream)>>,
+}
+
+/// Both kinds of connection.
+trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
+
+impl Cage {
+    /// Opens a destination on any port.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self::on(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour, None)
+    }
+
+    /// Opens a destination that speaks TLS with this certificate.
+    ///
+    /// # Panics
+    /// When there is no port, or the files cannot be read.
+    #[must_use]
+    pub fn with_tls(behaviour: Behaviour, pair: &Pair) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = CertificateDer::pem_file_iter(&pair.certificate).expect("a certificate");
+        let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
+        let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate and its key");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::on(any, behaviour, Some(Arc::new(config)))
+    }
+
+    fn on(address: SocketAddr, behaviour: Behaviour, tls: Option<Arc<ServerConfig>>) -> Self {
+        let books = Arc::new(Books::default());
+        let mut cage = Self { address, behaviour, books, tls, fillers: Vec::new() };
+        cage.open();
+        cage
+    }
+
+    fn open(&mut self) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("an option");
+        if matches!(self.behaviour, Behaviour::Slow(_) | Behaviour::NeverReads) {
+            socket.set_recv_buffer_size(SMALL).expect("an option");
+        }
+        // After a flap the port may be held by what is still ending.
+        wait_until("the port of a destination", || socket.bind(&self.address.into()).is_ok());
+        let never_accepts = self.behaviour == Behaviour::NeverAccepts;
+        socket.listen(if never_accepts { 1 } else { 1024 }).expect("listening");
+        let listener = TcpListener::from(socket);
+        self.address = listener.local_addr().expect("an address");
+        self.books = Arc::new(Books::default());
+        self.books.listens.store(true, Ordering::SeqCst);
+        if never_accepts {
+            self.fill();
+        }
+        let (books, tls, behaviour) = (Arc::clone(&self.books), self.tls.clone(), self.behaviour);
+        thread::spawn(move || {
+            accept(&listener, &books, tls.as_ref(), behaviour);
+            drop(listener);
+            books.listens.store(false, Ordering::SeqCst);
+        });
+    }
+
+    /// Connects until the kernel takes no more.
+    fn fill(&mut self) {
+        const NO_ANSWER: Duration = Duration::from_millis(200);
+        while let Ok(stream) = TcpStream::connect_timeout(&self.address, NO_ANSWER) {
+            self.fillers.push(stream);
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As a destination.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = match (self.behaviour.is_http(), self.tls.is_some()) {
+            (false, false) => "syslog+tcp",
+            (false, true) => "syslog+tls",
+            (true, false) => "http",
+            (true, true) => "https",
+        };
+        let path = if self.behaviour.is_http() { "/logs" } else { "" };
+        format!("{scheme}://{}{path}", self.address)
+    }
+
+    /// Ends all connections and listens no more, as when the machine goes down.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    pub fn close(&mut self) {
+        self.books.is_closed.store(true, Ordering::SeqCst);
+        self.fillers.clear();
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+        self.books.end_all();
+        let books = &self.books;
+        wait_until("a closed destination", || !books.listens.load(Ordering::SeqCst));
+        self.books.end_all();
+    }
+
+    /// Listens again on the same port after [`close`](Self::close), with new books.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn reopen(&mut self) {
+        self.open();
+    }
+
+    /// Records that came.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.books.records.load(Ordering::Relaxed)
+    }
+
+    /// Requests that came.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.books.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.books.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes for TLS that failed.
+    #[must_use]
+    pub fn failed_handshakes(&self) -> u64 {
+        self.books.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// The most connections that were open at once.
+    #[must_use]
+    pub fn most_open(&self) -> usize {
+        self.books.most.load(Ordering::Relaxed)
+    }
+
+    /// Takes the latencies of the records that came since the last call, in microseconds.
+    ///
+    /// # Panics
+    /// When a thread of the destination did.
+    #[must_use]
+    pub fn take_latencies(&self) -> Vec<u32> {
+        std::mem::take(&mut self.books.latencies.lock().expect("books"))
+    }
+}
+
+impl Drop for Cage {
+    fn drop(&mut self) {
+        self.books.is_closed.store(true, Ordering::SeqCst);
+        self.books.end_all();
+        drop(TcpStream::connect_timeout(&self.address, Duration::from_millis(100)));
+    }
+}
+
+impl Books {
+    fn end_all(&self) {
+        for (_, stream) in &*self.streams.lock().expect("books") {
+            // One that has ended already is what is wanted.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Counts a connection that is open now. The own count is at times too high, since the end of a
+    /// connection is read later than it came; the kernel knows better.
+    fn enter(&self, port: u16) -> u64 {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        if open > self.most.load(Ordering::Relaxed) {
+            self.most.fetch_max(open.min(established(port)), Ordering::Relaxed);
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn leave(&self, number: u64) {
+        self.streams.lock().expect("books").retain(|&(its, _)| its != number);
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    books: &Arc<Books>,
+    tls: Option<&Arc<ServerConfig>>,
+    behaviour: Behaviour,
+) {
+    const LOOK: Duration = Duration::from_millis(20);
+    let port = listener.local_addr().expect("an address").port();
+    while behaviour == Behaviour::NeverAccepts && !books.is_closed() {
+        crate::pause(LOOK);
+    }
+    for stream in listener.incoming().flatten() {
+        if books.is_closed() {
+            return;
+        }
+        let number = books.enter(port);
+        let copy = stream.try_clone().expect("a second handle");
+        books.streams.lock().expect("books").push((number, copy));
+        let (books, tls) = (Arc::clone(books), tls.cloned());
+        thread::spawn(move || {
+            // However it ends, it is over: that is what the zoo is for.
+            drop(serve(stream, tls, behaviour, &books));
+            books.leave(number);
+        });
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    behaviour: Behaviour,
+    books: &Books,
+) -> io::Result<()> {
+    // A second handle, since that of the wire is lent out; to reset by.
+    let handle = stream.try_clone()?;
+    let reset = || SockRef::from(&handle).set_linger(Some(Duration::ZERO));
+    let mut wire: Box<dyn Wire> = match tls {
+        None => Box::new(stream),
+        Some(config) => {
+            let mut stream = stream;
+            let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
+            let shaken = session.complete_io(&mut stream);
+            if shaken.is_err() || session.is_handshaking() {
+                books.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                return shaken.map(drop);
+            }
+            Box::new(StreamOwned::new(session, stream))
+        }
+    };
+    match behaviour {
+        Behaviour::ClosesAtOnce | Behaviour::NeverAccepts => Ok(()),
+        Behaviour::NeverReads => {
+            while !books.is_closed() && handle.take_error()?.is_none() {
+                crate::pause(Duration::from_millis(50));
+            }
+            Ok(())
+        }
+        _ if behaviour.is_http() => behaviour::http(&mut *wire, behaviour, books),
+        _ => behaviour::syslog(&mut *wire, behaviour, books, &reset),
+    }
+}
