@@ -3,10 +3,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-e2e fuzz guests docs setup clean
+.PHONY: help run test lint bench bench-e2e bench-drains crash soak fuzz guests docs setup clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what building needs: compiler, toolchain, wasm target
 	@./.ci/setup
@@ -36,6 +36,18 @@ bench-e2e: setup ## Measure the gateway beside rsyslog and syslog-ng, same machi
 	@./tests/setup
 	$(CARGO) build --release --locked -p logboom-gateway
 	$(CARGO) bench --locked -p logboom-tests --bench end_to_end
+
+bench-drains: setup ## Measure what drains, hot and dead destinations, and durability cost
+	$(CARGO) build --release --locked -p logboom-gateway
+	$(CARGO) bench --locked -p logboom-tests --bench drains
+
+crash: setup ## Kill the gateway LOGBOOM_KILLS times (200) under load: nothing acknowledged is lost
+	$(CARGO) build --locked -p logboom-gateway
+	LOGBOOM_KILLS=$${LOGBOOM_KILLS:-200} $(CARGO) test --locked -p logboom-tests --test e2e crash:: -- --nocapture
+
+soak: setup ## Run for SOAK_SECONDS (3600) under load: memory and descriptors do not grow
+	$(CARGO) build --release --locked -p logboom-gateway
+	SOAK_SECONDS=$${SOAK_SECONDS:-3600} $(CARGO) bench --locked -p logboom-tests --bench soak
 
 fuzz: setup ## Fuzz every decoder for FUZZ_SECONDS each (60)
 	@command -v g++ >/dev/null || { echo "make fuzz needs g++: apt-get install g++" >&2; exit 1; }

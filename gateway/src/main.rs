@@ -164,7 +164,7 @@ fn run_gateway(path: Option<&Path>) -> Ended {
         Ok(ExitCode::SUCCESS)
     });
     // What hangs in the system, such as a name look-up, must not keep the process.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
@@ -204,7 +204,7 @@ async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
             _ = signals.interrupt.recv() => return,
             _ = expire.tick() => gateway.expire_parked(),
             _ = look.tick() => {
-                gateway.refresh_certificates();
+                gateway.refresh_certificates().await;
                 let now = path.and_then(Seen::of);
                 // A file that is gone for a moment is being replaced.
                 if now.is_some() && now != seen {
@@ -213,7 +213,7 @@ async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
                 }
             }
             _ = signals.hangup.recv() => {
-                gateway.refresh_certificates();
+                gateway.refresh_certificates().await;
                 seen = path.and_then(Seen::of);
                 reload(gateway, path, "SIGHUP").await;
             }
@@ -245,7 +245,10 @@ async fn reload(gateway: &Gateway, path: Option<&Path>, why: &'static str) {
     match reloaded {
         Ok(()) => tracing::info!(why, "configuration in force"),
         Err(error) => {
-            tracing::error!(why, "the changed configuration is refused, the one before stays:\n{error}");
+            tracing::error!(
+                why,
+                "the changed configuration is refused, the one before stays:\n{error}"
+            );
         }
     }
 }

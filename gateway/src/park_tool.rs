@@ -271,7 +271,8 @@ impl Api {
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if !status.is_success() {
             let said = answer.get("error").and_then(Value::as_str);
-            let said = said.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+            let said =
+                said.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
             bail!("the gateway answers {status}: {}", printable(&said));
         }
         Ok(answer)
@@ -286,9 +287,8 @@ impl Api {
         let control = &self.control;
         let host = control.host().filter(|_| control.scheme_str() == Some("http"));
         let host = host.filter(|_| control.path() == "/" && control.query().is_none());
-        let host = host.with_context(|| {
-            format!("--control {control} is not of the form http://HOST:PORT")
-        })?;
+        let host = host
+            .with_context(|| format!("--control {control} is not of the form http://HOST:PORT"))?;
         let address = format!("{host}:{}", control.port_u16().unwrap_or(80));
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder()
@@ -338,7 +338,10 @@ mod tests {
 
     #[test]
     fn a_query_holds_any_text() {
-        assert_eq!(in_query("https://h:1/a?b=c&d#é ~"), "https%3A%2F%2Fh%3A1%2Fa%3Fb%3Dc%26d%23%C3%A9%20~");
+        assert_eq!(
+            in_query("https://h:1/a?b=c&d#é ~"),
+            "https%3A%2F%2Fh%3A1%2Fa%3Fb%3Dc%26d%23%C3%A9%20~"
+        );
     }
 
     #[test]

@@ -158,10 +158,8 @@ fn compare(expected: &str, found: &str, out: &mut dyn Write) -> anyhow::Result<b
 }
 
 fn batch(lines: &[Vec<u8>], options: &TestOptions) -> Batch {
-    let mut batch = Batch::new(
-        Vec::new(),
-        UnixNanos(options.received.saturating_mul(1_000_000_000)),
-    );
+    let mut batch =
+        Batch::new(Vec::new(), UnixNanos(options.received.saturating_mul(1_000_000_000)));
     let decoder = Decoder::new(Format::Auto, Mode::BestEffort);
     for line in lines {
         let raw = batch.append(line);

@@ -121,8 +121,7 @@ fn what_shutdown_leaves_is_delivered_by_the_next_start() {
 fn gateway_has(gateway: &Gateway, count: usize) {
     wait_until("records taken in", || {
         let ledger = gateway.ledger();
-        ledger.source("tcp", "received") == count as u64
-            && ledger.source("tcp", "in_pipeline") == 0
+        ledger.source("tcp", "received") == count as u64 && ledger.source("tcp", "in_pipeline") == 0
     });
 }
 
@@ -174,7 +173,8 @@ fn plain_tcp_sends_again_exactly_what_the_peers_kernel_did_not_acknowledge() {
     let first_again = numbers[0];
     assert_eq!(first_again as u64, delivered, "the first that comes again");
     assert!(numbers.iter().copied().eq(first_again..count), "all from there on, once");
-    let line = 1 + format!("<14>1 2026-11-21T05:44:01Z host app0 - - - number {first_again} ").len() + 130;
+    let line =
+        1 + format!("<14>1 2026-11-21T05:44:01Z host app0 - - - number {first_again} ").len() + 130;
     let edge = (0..first_again).map(|n| line - digits(first_again) + digits(n)).sum::<usize>();
     assert!(edge <= acknowledged && acknowledged < edge + line, "{edge} {acknowledged} {line}");
     gateway.settle("tcp", count as u64);
@@ -244,7 +244,8 @@ fn a_breaker_opens_and_closes_again_by_itself() {
         sent += 1;
         breaker("closed")
     });
-    let attempts = gateway.metrics().sum("logboom_outbound_attempts_total", &[("outcome", "refused")]);
+    let attempts =
+        gateway.metrics().sum("logboom_outbound_attempts_total", &[("outcome", "refused")]);
     assert!(attempts >= 3.0, "{attempts}");
     gateway.shutdown().assert_balanced();
 }

@@ -4,9 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
 use logboom_tests::zoo::{Behaviour, Cage, Keeper, Pace};
-use logboom_tests::{
-    Certificates, Gateway, PeerKind, Scratch, free_port, is_missing, wait_until,
-};
+use logboom_tests::{Certificates, Gateway, PeerKind, Scratch, free_port, is_missing, wait_until};
 
 use crate::destinations::{MESSAGES, messages, relay_with};
 use crate::peers::https;
@@ -28,7 +26,10 @@ fn a_receiver_behind_nginx_gets_all_in_both_versions_of_http() {
         assert_eq!(receiver.records(), MESSAGES as u64, "HTTP {version}");
         nginx.shutdown();
         let log = String::from_utf8_lossy(&scratch.read("access.log")).into_owned();
-        assert!(log.contains(&format!("HTTP/{}\" 204", if version == "2" { "2.0" } else { "1.1" })), "{log}");
+        assert!(
+            log.contains(&format!("HTTP/{}\" 204", if version == "2" { "2.0" } else { "1.1" })),
+            "{log}"
+        );
     }
 }
 
@@ -110,6 +111,9 @@ fn an_answer_without_an_end_costs_neither_memory_nor_the_records() {
     assert!(memory < idle + (64 << 20), "from {idle} to {memory} bytes");
     let ledger = gateway.shutdown();
     ledger.assert_balanced();
-    assert_eq!(ledger.destination_drops("http").iter().map(|it| it.1).sum::<u64>()
-        + ledger.destination("http", "delivered"), ledger.destination("http", "accepted"));
+    assert_eq!(
+        ledger.destination_drops("http").iter().map(|it| it.1).sum::<u64>()
+            + ledger.destination("http", "delivered"),
+        ledger.destination("http", "accepted")
+    );
 }

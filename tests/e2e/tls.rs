@@ -129,12 +129,8 @@ fn a_bad_certificate_is_refused_and_the_log_says_what_is_bad() {
     let scratch = Scratch::new("tls-refused");
     let all = Certificates::new(&scratch);
     let plain = vec!["-rev"];
-    let server = |certificate, says| Refused {
-        certificate,
-        arguments: plain.clone(),
-        client: None,
-        says,
-    };
+    let server =
+        |certificate, says| Refused { certificate, arguments: plain.clone(), client: None, says };
     server(&all.expired, "has expired").check(&all.ca, "tls-expired");
     server(&all.wrong_name, "is for other names").check(&all.ca, "tls-wrong-name");
     server(&all.stranger, "unknown authority").check(&all.ca, "tls-stranger");
@@ -153,7 +149,8 @@ fn a_peer_that_refuses_the_gateways_certificate_is_told_apart() {
     // -Verify asks for a certificate, and ends the handshake without a good one.
     for version in ["-tls1_2", "-tls1_3"] {
         for client in [None, Some(&all.stranger_client)] {
-            let arguments = vec!["-rev", version, "-Verify", "1", "-verify_return_error", "-CAfile", ca];
+            let arguments =
+                vec!["-rev", version, "-Verify", "1", "-verify_return_error", "-CAfile", ca];
             Refused { certificate: &all.server, arguments, client, says: "client certificate" }
                 .check(&all.ca, "tls-client-refused");
         }

@@ -118,7 +118,7 @@ fn what_a_dead_destination_left_is_listed_shown_and_exported() {
     let gateway = Gateway::start(&scratch, &config(&url));
     send(&gateway, &frames(0..COUNT), COUNT);
     spool(&scratch, "ls", &[]).good();
-    spool(&scratch, "repair", &[]).refused("a gateway is running");
+    spool(&scratch, "repair", &[]).refused("stop the gateway");
     let ledger = gateway.shutdown();
     assert_eq!(ledger.destination("syslog+tcp", "spooled"), COUNT as u64);
 
@@ -126,8 +126,12 @@ fn what_a_dead_destination_left_is_listed_shown_and_exported() {
     let destination = &listed["destinations"][0];
     assert_eq!(destination["destination"], url);
     assert_eq!(destination["records"], COUNT);
-    let entries: u64 =
-        listed["segments"].as_array().expect("a list").iter().filter_map(|s| s["entries"].as_u64()).sum();
+    let entries: u64 = listed["segments"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|s| s["entries"].as_u64())
+        .sum();
     assert_eq!(destination["entries"], entries);
     // The same by its folder, for people.
     let shown = run(command(&scratch, &["spool", "ls", "--path", "data/spool"])).good();
@@ -271,7 +275,8 @@ durability = "disk"
 
     let forward = (cursor + 1).to_string();
     spool(&scratch, "replay", &["--destination", &live, "--from", &forward]).refused("not before");
-    spool(&scratch, "replay", &["--destination", "stdout:", "--from", "0"]).refused(&listed["destination"].as_str().expect("a name").to_owned());
+    spool(&scratch, "replay", &["--destination", "stdout:", "--from", "0"])
+        .refused(&listed["destination"].as_str().expect("a name").to_owned());
     let from_start = ["--destination", &live, "--from", "0"];
     let told = spool(&scratch, "replay", &from_start).good();
     assert!(told.contains("30 records wait"), "{told}");
@@ -279,7 +284,7 @@ durability = "disk"
     let gateway = Gateway::start(&scratch, &config);
     let twice = scratch.wait_lines("live.log", 2 * COUNT);
     assert_eq!(twice, [once.clone(), once].concat());
-    spool(&scratch, "replay", &from_start).refused("a gateway is running");
+    spool(&scratch, "replay", &from_start).refused("stop the gateway");
     let ledger = gateway.shutdown();
     ledger.assert_balanced();
     assert_eq!(ledger.destination("live", "recovered"), COUNT as u64);
@@ -337,11 +342,17 @@ fn parked_records_are_listed_shown_forgotten_and_replayed() {
     let ids: Vec<String> = all.iter().map(|letter| letter["id"].to_string()).collect();
     assert_eq!(ids.len(), 4);
     assert_eq!(all[3]["record"]["body"], format!("POISON 3 {commands}"));
-    assert_eq!(parked(&scratch, &gateway, "list", &["--json", "--after", &ids[2]]).lines(), all[3..]);
+    assert_eq!(
+        parked(&scratch, &gateway, "list", &["--json", "--after", &ids[2]]).lines(),
+        all[3..]
+    );
     let none = parked(&scratch, &gateway, "list", &["--json", "--destination", "relp://h?&= é"]);
     assert_eq!(none.good(), "");
     let shown = parked(&scratch, &gateway, "list", &["--limit", "2"]).good();
-    assert!(shown.contains("hostile") && shown.contains("POISON 1 \\u001b[2J\\u009b31m"), "{shown}");
+    assert!(
+        shown.contains("hostile") && shown.contains("POISON 1 \\u001b[2J\\u009b31m"),
+        "{shown}"
+    );
     assert!(shown.ends_with(&format!("for more: --after {}\n", ids[1])), "{shown}");
     let one = parked(&scratch, &gateway, "show", &[&ids[0]]).good();
     assert!(one.contains("frame        <14>1 2026-11-21T05:44:01Z host app"), "{one}");

@@ -122,7 +122,8 @@ fn healthy_destinations_do_not_notice_sick_ones() {
 
     let mut apps: Vec<_> = (0..HEALTHY).map(name).collect();
     // Opens connections, warms caches.
-    drop(phase(&gateway, &healthy, &apps));
+    let warm = phase(&gateway, &healthy, &apps);
+    eprintln!("to warm up {warm:?}");
     let alone = phase(&gateway, &healthy, &apps);
     apps.extend(sick.iter().map(|(name, _)| (*name).to_owned()));
     let among = phase(&gateway, &healthy, &apps);

@@ -4,7 +4,8 @@
  *   FAULTFS        rules, separated by ';': CALL PART FIRST COUNT ERROR
  *                  fails calls number FIRST to FIRST + COUNT - 1 (COUNT 0: all from FIRST on) of CALL
  *                  (pwrite, write, fdatasync, fsync, rename, unlink) on paths that contain PART;
- *                  ERROR is EIO, ENOSPC, EROFS, EINTR, or SHORT (half of the bytes are written)
+ *                  ERROR is EIO, ENOSPC, EROFS, EINTR, SHORT (half of the bytes are written), or
+ *                  DELAY (nothing fails, 50 ms later)
  *   FAULTFS_ARMED  where set: rules count and apply only while this file exists
  *   FAULTFS_LOG    gets a line for each failed call, "failed CALL PATH", and for each sync that
  *                  succeeded, "synced END PATH": bytes written before END of PATH are durable
@@ -30,7 +31,7 @@ static const char *armed, *log_path;
 /* The end of what was written, by descriptor, with the path it belongs to. */
 static struct { char path[512]; off_t end; } files[FILES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-enum { SHORT = -1 };
+enum { SHORT = -1, DELAY = -2 };
 
 static int error_of(const char *name) {
   if (!strcmp(name, "EIO")) return EIO;
@@ -38,6 +39,7 @@ static int error_of(const char *name) {
   if (!strcmp(name, "EROFS")) return EROFS;
   if (!strcmp(name, "EINTR")) return EINTR;
   if (!strcmp(name, "SHORT")) return SHORT;
+  if (!strcmp(name, "DELAY")) return DELAY;
   dprintf(2, "faultfs: unknown error %s\n", name);
   abort();
 }
@@ -85,6 +87,7 @@ static int fault(const char *call, const char *path) {
   }
   pthread_mutex_unlock(&lock);
   if (error) note("failed", call, path);
+  if (error == DELAY) usleep(50 * 1000);
   return error;
 }
 

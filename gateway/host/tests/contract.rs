@@ -13,9 +13,7 @@ use logboom_host::{
     Engine, EngineLimits, Fault, FaultKind, Guest, LoadError, Report, Role, Sample, Settings,
     Verdicts,
 };
-use logboom_record::{
-    Batch, FieldNames, FieldValue, Head, Selection, UnixNanos, app_hash,
-};
+use logboom_record::{Batch, FieldNames, FieldValue, Head, Selection, UnixNanos, app_hash};
 
 fn engine() -> Engine {
     Engine::new(EngineLimits { instances_max: 16, ..EngineLimits::default() }, None).unwrap()

@@ -78,6 +78,8 @@ pub struct Standpoint {
     pub is_open: bool,
     /// Its cap of connections.
     pub connections_max: usize,
+    /// How many requests may be in flight, and how many are; of use for HTTP.
+    pub requests: (usize, usize),
     /// How long the oldest record in its queue has waited.
     pub oldest: Duration,
 }
@@ -197,6 +199,7 @@ async fn destinations(State(control): State<Arc<Control>>) -> Json<Value> {
             "destination": name,
             "breaker": stands.breaker,
             "max_connections": stands.connections_max,
+            "requests": { "limit": stands.requests.0, "in_flight": stands.requests.1 },
             "oldest_seconds": stands.oldest.as_secs_f64(),
             "book": book,
         })

@@ -6,9 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
-use logboom_record::{
-    Batch, Head, Receipt, Record, STRIDE, Span, UnixNanos, app_hash, flags,
-};
+use logboom_record::{Batch, Head, Receipt, Record, STRIDE, Span, UnixNanos, app_hash, flags};
 use tokio::sync::watch;
 
 use super::{Admission, Common, Intake};

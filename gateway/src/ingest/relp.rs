@@ -31,7 +31,8 @@ const FRAME_OVERHEAD: usize = 64;
 /// Serves a session until one of the sides ends it.
 pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
     entrance.book.sessions.enter(1);
-    let (resolved, resolutions) = mpsc::unbounded_channel();
+    // A group has a request at least, and the window limits those that are not answered.
+    let (resolved, resolutions) = mpsc::channel(entrance.window + 1);
     let mut session = Session {
         server: Server::new(entrance.record_bytes_max),
         stream,
@@ -102,8 +103,8 @@ struct Session<'a> {
     /// What is not answered yet, oldest first.
     groups: VecDeque<Group>,
     next_group: u64,
-    resolved: mpsc::UnboundedSender<(u64, Resolution)>,
-    resolutions: mpsc::UnboundedReceiver<(u64, Resolution)>,
+    resolved: mpsc::Sender<(u64, Resolution)>,
+    resolutions: mpsc::Receiver<(u64, Resolution)>,
     out: Vec<u8>,
     entrance: &'a Entrance,
 }
@@ -206,7 +207,11 @@ impl Session<'_> {
         // A frame larger than the record's limit never completes.
         let most = self.entrance.record_bytes_max + FRAME_OVERHEAD + READ_BYTES;
         let is_stuck = self.buffer.len() > most && self.server.unanswered() == 0;
-        if is_stuck { Err(End::Protocol("a frame is longer than it may be".into())) } else { Ok(()) }
+        if is_stuck {
+            Err(End::Protocol("a frame is longer than it may be".into()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes a batch of the requests in hand, which lie in the first `consumed` bytes.
@@ -228,7 +233,7 @@ impl Session<'_> {
         let resolved = self.resolved.clone();
         let receipt = Receipt::new(move |resolution| {
             // The session may be over; then nobody waits.
-            resolved.send((number, resolution)).unwrap_or_default();
+            resolved.try_send((number, resolution)).unwrap_or_default();
         });
         let batch = self.entrance.decode(arena, &frames);
         // Strict sources refuse what is malformed; that is decided, and counted, and answered as such.

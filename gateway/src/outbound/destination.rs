@@ -150,6 +150,12 @@ impl Destination {
         self.breaker.state()
     }
 
+    /// How many requests to it may be in flight, and how many are; of use for HTTP.
+    #[must_use]
+    pub fn requests(&self) -> (usize, usize) {
+        self.pool.in_flight()
+    }
+
     /// How long the oldest record in its queue has waited.
     #[must_use]
     pub fn oldest(&self) -> Duration {
@@ -167,6 +173,13 @@ impl Destination {
         self.settings.store(Arc::new(settings));
         // What made it fail may be mended.
         self.breaker.succeeded();
+    }
+
+    /// What made its attempts fail may be mended, if it speaks TLS by this client.
+    pub fn try_again(&self, client: &Arc<TlsClient>) {
+        if self.settings.load().tls.as_ref().is_some_and(|own| Arc::ptr_eq(own, client)) {
+            self.breaker.succeeded();
+        }
     }
 
     /// Takes records into the queue, or into the spool where they belong there. With
@@ -251,7 +264,13 @@ impl Destination {
         self.book.dropped.add(DropReason::ParkFailed, places.len() - parked);
         if let Some(left_out) = self.throttle.allow() {
             let records = places.len();
-            tracing::warn!(destination = name, records, reason, left_out, "records refused, parked");
+            tracing::warn!(
+                destination = name,
+                records,
+                reason,
+                left_out,
+                "records refused, parked"
+            );
         }
     }
 

@@ -45,7 +45,8 @@ pub(super) fn write<'a>(
     out: &mut Vec<u8>,
 ) {
     out.push(VERSION);
-    let source = source.get(..source.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
+    let source =
+        source.get(..source.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
     out.extend_from_slice(&u16::try_from(source.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(source.as_bytes());
     out.extend_from_slice(&u32::try_from(wants.len()).unwrap_or(u32::MAX).to_le_bytes());

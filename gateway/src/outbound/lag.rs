@@ -210,8 +210,8 @@ impl Destination {
 
     /// Leaves an item that was not delivered in the spool. False if it could not be.
     pub(super) fn leave_in_spool(&self, item: &Item) -> bool {
-        let is_left = item.held.is_some()
-            || self.append(&item.parcel, &item.selection, false, None).is_ok();
+        let is_left =
+            item.held.is_some() || self.append(&item.parcel, &item.selection, false, None).is_ok();
         if is_left {
             self.book.spooled.enter(item.records);
         }
@@ -245,7 +245,9 @@ impl Destination {
             }
             let written = spool.written();
             let reading = spool.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || reading.read(id)).await else { return };
+            let Ok(read) = tokio::task::spawn_blocking(move || reading.read(id)).await else {
+                return;
+            };
             match read {
                 Ok(Read::Entry { sequence, payload, records, .. }) => {
                     self.take_entry(sequence, payload, records as usize);
@@ -302,9 +304,13 @@ impl Destination {
         let (spool, keep) = (spool.clone(), share - share / 16);
         if let Ok(shed) = tokio::task::spawn_blocking(move || spool.shed(id, keep)).await {
             let (destination, records) = (self.name(), usize::try_from(shed.records).unwrap_or(0));
-            tracing::warn!(destination, records, share, "its share of the spool is full, oldest shed");
+            tracing::warn!(
+                destination,
+                records,
+                share,
+                "its share of the spool is full, oldest shed"
+            );
             self.book.lose_spooled(DropReason::Shed, records);
         }
     }
-
 }

@@ -39,8 +39,13 @@ impl Observer for Losses {
         for lost in &damage.lost {
             let (destination, records) = (lost.name.as_str(), lost.totals.records);
             let (segment, sequences) = (damage.segment, &damage.sequences);
-            tracing::error!(destination, records, ?segment, ?sequences,
-                "damage in the spool, records lost; the bytes are in its folder quarantine");
+            tracing::error!(
+                destination,
+                records,
+                ?segment,
+                ?sequences,
+                "damage in the spool, records lost; the bytes are in its folder quarantine"
+            );
             self.enter(lost.destination, DropReason::Damaged, records);
         }
     }

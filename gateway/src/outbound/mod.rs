@@ -73,12 +73,7 @@ pub type Done = Box<dyn FnOnce(Batch) + Send + Sync>;
 impl Parcel {
     /// Wraps a batch of the named source. The receipt is let go when the parcel is.
     #[must_use]
-    pub fn new(
-        batch: Batch,
-        source: Arc<str>,
-        receipt: Option<Arc<Receipt>>,
-        done: Done,
-    ) -> Self {
+    pub fn new(batch: Batch, source: Arc<str>, receipt: Option<Arc<Receipt>>, done: Done) -> Self {
         Self { batch, source, receipt, done: Some(done) }
     }
 
@@ -154,7 +149,8 @@ async fn deliver_by_spool(
     }
     let len = parcel.batch().len();
     let mut head = Vec::new();
-    let keys = deliveries.iter().map(|(d, selection)| (entry::destination_key(d.name()), selection));
+    let keys =
+        deliveries.iter().map(|(d, selection)| (entry::destination_key(d.name()), selection));
     entry::write(parcel.batch(), &parcel.source, keys, &mut head);
     let appended = loop {
         spool.room().await;
@@ -164,7 +160,8 @@ async fn deliver_by_spool(
             destination.want(spool, &parcel, selection.count(len), hold)
         });
         let wants: Vec<Want> = wants.collect();
-        match spool.append(&[&head, parcel.batch().arena()], &wants, lag::durable(receipt.clone())) {
+        match spool.append(&[&head, parcel.batch().arena()], &wants, lag::durable(receipt.clone()))
+        {
             Ok(appended) => break appended,
             Err(AppendError::Closed) => {
                 return lose(&deliveries, len, DropReason::Shutdown, receipt, book);

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use logboom_record::{Batch};
+use logboom_record::Batch;
 use serde_json::Value;
 
 use super::Park;

@@ -1,7 +1,7 @@
 //! The park: what goes in comes out again, once.
 
 use super::*;
-use logboom_record::{Head};
+use logboom_record::Head;
 
 struct Scratch(PathBuf);
 

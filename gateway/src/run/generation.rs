@@ -191,33 +191,33 @@ fn tls_client(
     kind: &DestinationKind,
     files: &TlsFiles,
 ) -> Result<Option<Arc<TlsClient>>, StartError> {
-        let alpn: Vec<&'static [u8]> = match kind {
-            DestinationKind::SyslogTls { .. } | DestinationKind::Relp { tls: true, .. } => vec![],
-            DestinationKind::Http(http) if http.tls => match http.version {
-                crate::config::HttpVersion::Auto => vec![b"h2", b"http/1.1"],
-                crate::config::HttpVersion::Http1 => vec![b"http/1.1"],
-                crate::config::HttpVersion::Http2 => vec![b"h2"],
-            },
-            _ => return Ok(None),
-        };
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = known.iter().find(|(key, _)| key.0 == *files && key.1 == alpn);
-        if let Some((_, client)) = same {
-            return Ok(Some(Arc::clone(client)));
-        }
-        let client = Arc::new(TlsClient::load(&net::TlsFiles {
-            ca: files.ca.clone(),
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            server_name: files.server_name.clone(),
-            alpn: alpn.clone(),
-        })?);
-        for warning in client.warnings() {
-            tracing::warn!("{warning}");
-        }
-        known.push(((files.clone(), alpn), Arc::clone(&client)));
-        Ok(Some(client))
+    let alpn: Vec<&'static [u8]> = match kind {
+        DestinationKind::SyslogTls { .. } | DestinationKind::Relp { tls: true, .. } => vec![],
+        DestinationKind::Http(http) if http.tls => match http.version {
+            crate::config::HttpVersion::Auto => vec![b"h2", b"http/1.1"],
+            crate::config::HttpVersion::Http1 => vec![b"http/1.1"],
+            crate::config::HttpVersion::Http2 => vec![b"h2"],
+        },
+        _ => return Ok(None),
+    };
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = known.iter().find(|(key, _)| key.0 == *files && key.1 == alpn);
+    if let Some((_, client)) = same {
+        return Ok(Some(Arc::clone(client)));
     }
+    let client = Arc::new(TlsClient::load(&net::TlsFiles {
+        ca: files.ca.clone(),
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        server_name: files.server_name.clone(),
+        alpn: alpn.clone(),
+    })?);
+    for warning in client.warnings() {
+        tracing::warn!("{warning}");
+    }
+    known.push(((files.clone(), alpn), Arc::clone(&client)));
+    Ok(Some(client))
+}
 
 /// What the `[network]` of a configuration allows.
 fn network(config: &Config, control: SocketAddr) -> Network {

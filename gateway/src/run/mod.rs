@@ -273,8 +273,12 @@ fn open_spool(config: &Config, losses: &Arc<Losses>) -> Result<Spool, StartError
     let (spool, recovery) = Spool::open(&config.spool.path, options, observer)?;
     for damage in &recovery.damaged {
         let Damage { segment, sequences, lost, .. } = damage;
-        tracing::error!(?segment, ?sequences, ?lost,
-            "damage found in the spool, what could be read is kept");
+        tracing::error!(
+            ?segment,
+            ?sequences,
+            ?lost,
+            "damage found in the spool, what could be read is kept"
+        );
     }
     let cut: u64 = recovery.cut.iter().map(|cut| cut.bytes).sum();
     if cut > 0 {
@@ -290,8 +294,11 @@ fn report_orphans(standing: &Standing) {
     for (_, destination, waiting) in spool.lagging() {
         if known.iter().all(|book| book.name != destination) {
             let records = waiting.records;
-            tracing::warn!(destination, records,
-                "the spool has records for a destination that is not configured; they are kept");
+            tracing::warn!(
+                destination,
+                records,
+                "the spool has records for a destination that is not configured; they are kept"
+            );
         }
     }
 }
@@ -329,9 +336,9 @@ impl Gateway {
             }
         }
         drop(force);
-        let all = destinations.into_iter().map(|destination| {
-            tokio::spawn(async move { destination.shutdown(deadline).await })
-        });
+        let all = destinations
+            .into_iter()
+            .map(|destination| tokio::spawn(async move { destination.shutdown(deadline).await }));
         for task in all.collect::<Vec<_>>() {
             drop(task.await);
         }

@@ -108,6 +108,7 @@ fn standpoint(destination: &Destination) -> Standpoint {
         breaker: destination.breaker().keyword(),
         is_open: destination.breaker() != BreakerState::Closed,
         connections_max: destination.settings().connections_max,
+        requests: destination.requests(),
         oldest: destination.oldest(),
     }
 }

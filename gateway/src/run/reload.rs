@@ -86,14 +86,19 @@ impl Gateway {
     }
 
     /// Reads certificates again that have changed. Connections keep what they have.
-    pub fn refresh_certificates(&self) {
+    pub async fn refresh_certificates(&self) {
         let clients = {
             let clients = self.standing.tls.lock().unwrap_or_else(PoisonError::into_inner);
             clients.iter().map(|(_, client)| Arc::clone(client)).collect::<Vec<_>>()
         };
         for client in clients.iter().filter(|client| client.changed()) {
             match client.reload() {
-                Ok(()) => tracing::info!("certificates for destinations read again"),
+                Ok(()) => {
+                    tracing::info!("certificates for destinations read again");
+                    for destination in &self.force.lock().await.generation.destinations {
+                        destination.try_again(client);
+                    }
+                }
                 Err(error) => tracing::error!(%error, "changed certificates are not taken"),
             }
         }
@@ -110,10 +115,7 @@ impl Gateway {
 }
 
 /// Binds the sources that are not there yet in the same place.
-fn bind_new(
-    config: &Config,
-    force: &Force,
-) -> Result<HashMap<String, ingest::Bound>, ReloadError> {
+fn bind_new(config: &Config, force: &Force) -> Result<HashMap<String, ingest::Bound>, ReloadError> {
     let mut bound = HashMap::new();
     for source in &config.sources {
         let known = |other: &&Source| {

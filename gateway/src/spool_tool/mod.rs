@@ -8,6 +8,7 @@
 //! What only looks takes no lock: it may be used beside a running gateway, and sees a moment of it.
 
 mod records;
+mod text;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use logboom_spool::{Damage, OpenError};
 use serde_json::{Value, json};
 
 pub use records::{CatOptions, ExportFormat, ExportOptions};
+pub(crate) use text::{printable, printable_json, table};
 
 use crate::config::{Config, DestinationUrl};
 
@@ -120,7 +122,7 @@ fn advised<T>(looked: Result<T, OpenError>) -> anyhow::Result<T> {
     looked.map_err(|error| {
         let advice = match &error {
             OpenError::Locked { .. } => {
-                Some("a gateway is running on it: stop it, and try again; nothing was changed")
+                Some("stop the gateway that is running on it, and try again; nothing was changed")
             }
             OpenError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("say where the spool is by --path FOLDER or -c CONFIGURATION")
@@ -175,19 +177,19 @@ fn list(look: &Look, out: &mut dyn Write) -> anyhow::Result<bool> {
         ];
         numbers.map(|number| number.to_string())
     });
-    table(["FIRST", "ENTRIES", "BYTES", "USED", "DAMAGED"], rows, out)?;
+    table(["SEGMENT", "ENTRIES", "BYTES", "USED", "DAMAGED"], rows, out)?;
     writeln!(out)?;
     let rows = destinations.iter().map(|destination| {
         let waiting = destination.waiting;
         [
             printable(&destination.name),
             destination.cursor.to_string(),
-            waiting.entries.to_string(),
             waiting.records.to_string(),
+            waiting.entries.to_string(),
             waiting.bytes.to_string(),
         ]
     });
-    table(["DESTINATION", "CURSOR", "ENTRIES", "RECORDS", "BYTES"], rows, out)?;
+    table(["DESTINATION", "CURSOR", "WAITING RECORDS", "IN ENTRIES", "BYTES"], rows, out)?;
     Ok(true)
 }
 
@@ -242,7 +244,11 @@ fn repair(look: &Look, out: &mut dyn Write) -> anyhow::Result<bool> {
     tell(&report, out)?;
     let (rewritten, bytes) = (report.rewritten.len(), report.quarantined_bytes);
     let quarantine = folder.join("quarantine");
-    writeln!(out, "{rewritten} segments written anew, {bytes} bytes put into {}", quarantine.display())?;
+    writeln!(
+        out,
+        "{rewritten} segments written anew, {bytes} bytes put into {}",
+        quarantine.display()
+    )?;
     Ok(true)
 }
 
@@ -261,7 +267,12 @@ fn tell(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
             writeln!(out, "  missing  entries {first} to {}", next.saturating_sub(1))?;
         }
         for lost in &damage.lost {
-            writeln!(out, "  lost     {} records of {}", lost.totals.records, printable(&lost.name))?;
+            writeln!(
+                out,
+                "  lost     {} records of {}",
+                lost.totals.records,
+                printable(&lost.name)
+            )?;
         }
         if damage.is_partial {
             writeln!(out, "  lost     perhaps more")?;
@@ -290,7 +301,8 @@ fn report_json(report: &Report) -> Value {
 
 fn damage_json(damage: &Damage) -> Value {
     let spans = damage.spans.iter().map(|span| json!({ "offset": span.offset, "bytes": span.len }));
-    let missing = damage.sequences.iter().map(|(first, next)| json!({ "first": first, "next": next }));
+    let missing =
+        damage.sequences.iter().map(|(first, next)| json!({ "first": first, "next": next }));
     let lost = damage.lost.iter().map(|lost| {
         json!({
             "destination": lost.name, "entries": lost.totals.entries,
@@ -329,72 +341,9 @@ fn replay(options: &ReplayOptions, out: &mut dyn Write) -> anyhow::Result<bool> 
     Ok(true)
 }
 
-/// Columns as wide as they must be, numbers to the right.
-pub(crate) fn table<const N: usize>(
-    head: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let mut all = vec![head.map(str::to_owned)];
-    all.extend(rows);
-    let mut columns = [(0, true); N];
-    for (index, row) in all.iter().enumerate() {
-        for ((width, is_number), cell) in columns.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-            *is_number &= index == 0 || cell.bytes().all(|byte| byte.is_ascii_digit());
-        }
-    }
-    for row in &all {
-        let cells = columns.iter().zip(row).map(|((width, is_number), cell)| {
-            if *is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
-/// Text on one line that cannot command a terminal: control characters are written as `\u001b`.
-pub(crate) fn printable(text: &str) -> String {
-    escaped(text, char::is_control)
-}
-
-/// The same JSON, unable to command a terminal: of control characters, JSON may have the upper ones.
-pub(crate) fn printable_json(json: &str) -> String {
-    escaped(json, |character| ('\u{7f}'..='\u{9f}').contains(&character))
-}
-
-fn escaped(text: &str, is_refused: impl Fn(char) -> bool) -> String {
-    let mut fit = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_refused(character) {
-            fit.push_str(&format!("\\u{:04x}", u32::from(character)));
-        } else {
-            fit.push(character);
-        }
-    }
-    fit
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_shown_without_its_control_characters() {
-        assert_eq!(printable("a\u{1b}[2J\n\u{9b}é"), "a\\u001b[2J\\u000a\\u009bé");
-        let shown = printable_json("{\"a\":\"\u{9b}\u{7f}\",\n\t\"b\":1}");
-        assert_eq!(shown, "{\"a\":\"\\u009b\\u007f\",\n\t\"b\":1}");
-        let value: Value = serde_json::from_str(&shown).unwrap();
-        assert_eq!(value["a"], "\u{9b}\u{7f}");
-    }
-
-    #[test]
-    fn a_table_has_its_numbers_to_the_right() {
-        let mut out = Vec::new();
-        let rows = [["é".to_owned(), "7".to_owned()], ["longer".to_owned(), "1234".to_owned()]];
-        table(["NAME", "N"], rows.into_iter(), &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "NAME       N\né          7\nlonger  1234\n");
-    }
 
     #[test]
     fn a_reader_that_leaves_is_no_failure() {

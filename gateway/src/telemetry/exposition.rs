@@ -80,7 +80,8 @@ impl Exposition {
         let labels = [("destination", destination)];
         if is_open || oldest > Duration::ZERO || self.ledger.is_used(destination) {
             gauge(metric::OUTBOUND_BREAKER, &labels, u64::from(is_open));
-            metrics::gauge!(metric::OUTBOUND_OLDEST, self::labels(&labels)).set(oldest.as_secs_f64());
+            metrics::gauge!(metric::OUTBOUND_OLDEST, self::labels(&labels))
+                .set(oldest.as_secs_f64());
         }
     }
 

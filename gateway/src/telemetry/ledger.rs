@@ -453,7 +453,10 @@ impl Ledger {
     /// The books of the named destinations, in order; new ones are opened.
     pub fn open_destinations(&self, names: &[String]) -> Vec<Arc<DestinationBook>> {
         let mut books = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
-        books.open(names, |name| DestinationBook { name: name.clone(), ..DestinationBook::default() })
+        books.open(names, |name| DestinationBook {
+            name: name.clone(),
+            ..DestinationBook::default()
+        })
     }
 
     /// The sources' books, in the order in which they were opened.

@@ -140,7 +140,6 @@ impl Collector {
     ///
     /// # Panics
     /// When a thread of it did.
-    #[must_use]
     pub fn received(&self) -> MutexGuard<'_, Received> {
         self.shared.received.lock().expect("books")
     }

@@ -15,11 +15,13 @@ mod producer;
 mod tests;
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 pub use collector::{Collector, Received};
 pub use producer::{Producer, ProducerOptions, Sent};
 
 use crate::day::Random;
+use crate::pause;
 
 /// The app of an id; ids are dealt out in turn.
 #[must_use]
@@ -101,12 +103,33 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Waits until all that was acknowledged has come, or nothing comes any more, and judges.
+#[must_use]
+pub fn judge_at_rest(sent: &Sent, collector: &Collector) -> Verdict {
+    const QUIET: Duration = Duration::from_secs(10);
+    let mut last = (0, Instant::now());
+    loop {
+        let received = collector.received();
+        let total = received.total();
+        if total != last.0 {
+            last = (total, Instant::now());
+        }
+        let verdict = judge(sent, &received);
+        drop(received);
+        if verdict.lost.is_empty() || last.1.elapsed() > QUIET {
+            return verdict;
+        }
+        pause(Duration::from_millis(20));
+    }
+}
+
 /// Holds what was sent against what came.
 #[must_use]
 pub fn judge(sent: &Sent, received: &Received) -> Verdict {
     let ids = |flags: &[bool]| flags.iter().filter(|&&flag| flag).count() as u64;
     let came = |id: usize| received.counts.get(id).is_some_and(|&count| count > 0);
-    let lost = |(id, &acknowledged): (usize, &bool)| (acknowledged && !came(id)).then_some(id as u64);
+    let lost =
+        |(id, &acknowledged): (usize, &bool)| (acknowledged && !came(id)).then_some(id as u64);
     let beyond = (sent.issued()..received.counts.len() as u64).filter(|&id| {
         let id = usize::try_from(id).expect("an index");
         received.counts[id] > 0

@@ -231,7 +231,7 @@ impl Session {
         session.flush()?;
         let asked = Instant::now();
         while asked.elapsed() < DEADLINE {
-            for (transaction, answer) in session.receive()? {
+            if let Some((transaction, answer)) = session.receive()?.into_iter().next() {
                 if transaction == opened && answer.starts_with("200") {
                     return Ok(session);
                 }
@@ -242,7 +242,8 @@ impl Session {
     }
 
     fn frame(&mut self, command: &str, data: &str) -> u32 {
-        self.transaction = if self.transaction == TRANSACTION_MAX { 1 } else { self.transaction + 1 };
+        self.transaction =
+            if self.transaction == TRANSACTION_MAX { 1 } else { self.transaction + 1 };
         let gap = if data.is_empty() { "" } else { " " };
         let frame = format!("{} {command} {}{gap}{data}\n", self.transaction, data.len());
         self.out.extend_from_slice(frame.as_bytes());
@@ -283,9 +284,9 @@ impl Session {
             Err(error) => return Err(error),
         }
         let mut answers = Vec::new();
-        while let Some((used, transaction, command, data)) = cut(&self.read)? {
-            match command.as_str() {
-                "rsp" => answers.push((transaction, data)),
+        while let Some(frame) = cut(&self.read)? {
+            match frame.command.as_str() {
+                "rsp" => answers.push((frame.transaction, frame.data)),
                 // The server is about to go: what came before still counts.
                 "serverclose" if answers.is_empty() => {
                     return Err(io::ErrorKind::ConnectionAborted.into());
@@ -293,7 +294,7 @@ impl Session {
                 "serverclose" => return Ok(answers),
                 other => return Err(io::Error::other(format!("a server does not say {other}"))),
             }
-            self.read.drain(..used);
+            self.read.drain(..frame.length);
         }
         Ok(answers)
     }
@@ -306,8 +307,17 @@ impl Session {
     }
 }
 
-/// One frame from the front: its length, transaction, command and data.
-pub(super) fn cut(bytes: &[u8]) -> io::Result<Option<(usize, u32, String, String)>> {
+/// A frame as it stands at the front of what was read.
+pub(super) struct Frame {
+    /// Its length, all in all.
+    pub(super) length: usize,
+    pub(super) transaction: u32,
+    pub(super) command: String,
+    pub(super) data: String,
+}
+
+/// The frame at the front; none where it has not come whole.
+pub(super) fn cut(bytes: &[u8]) -> io::Result<Option<Frame>> {
     let wrong = || io::Error::other(format!("no frame: {:?}", String::from_utf8_lossy(bytes)));
     let mut words = bytes.splitn(3, |&byte| byte == b' ');
     let (Some(transaction), Some(command), Some(rest)) = (words.next(), words.next(), words.next())
@@ -316,15 +326,15 @@ pub(super) fn cut(bytes: &[u8]) -> io::Result<Option<(usize, u32, String, String
     };
     let Some(digits) = rest.iter().position(|byte| !byte.is_ascii_digit()) else { return Ok(None) };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let length: usize = text(&rest[..digits]).parse().map_err(|_| wrong())?;
-    let transaction_number = text(transaction).parse().map_err(|_| wrong())?;
+    let size: usize = text(&rest[..digits]).parse().map_err(|_| wrong())?;
+    let transaction = text(transaction).parse().map_err(|_| wrong())?;
     // A length of 0 may be followed by the end at once.
     let data_at = digits + usize::from(rest[digits] == b' ');
-    let Some(&end) = rest.get(data_at + length) else { return Ok(None) };
+    let Some(&end) = rest.get(data_at + size) else { return Ok(None) };
     if end != b'\n' {
         return Err(wrong());
     }
-    let head = bytes.len() - rest.len();
-    let data = text(&rest[data_at..data_at + length]);
-    Ok(Some((head + data_at + length + 1, transaction_number, text(command), data)))
+    let length = bytes.len() - rest.len() + data_at + size + 1;
+    let data = text(&rest[data_at..data_at + size]);
+    Ok(Some(Frame { length, transaction, command: text(command), data }))
 }

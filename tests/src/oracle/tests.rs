@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use super::producer::cut;
+use super::producer::{Frame, cut};
 use super::*;
 use crate::scratch::{free_port, wait_until};
 use crate::{Peer, PeerKind, Scratch, is_missing, peer_configuration, rsyslog};
@@ -60,10 +60,10 @@ fn serve(
             return Ok(());
         }
         read.extend_from_slice(&buffer[..received]);
-        while let Some((used, transaction, command, data)) = cut(&read)? {
-            read.drain(..used);
+        while let Some(Frame { length, transaction, command, data }) = cut(&read)? {
+            read.drain(..length);
             if command == "close" {
-                return write!(stream, "{transaction} rsp 0\n0 serverclose 0\n");
+                return writeln!(stream, "{transaction} rsp 0\n0 serverclose 0");
             }
             let mut answer = "200 OK".to_owned();
             if command == "open" {
@@ -71,11 +71,11 @@ fn serve(
             } else {
                 *count += 1;
                 forward(to, flaw, *count, held, data)?;
-                if matches!(flaw, Flaw::Breaks(each) if *count % each == 0) {
+                if matches!(flaw, Flaw::Breaks(each) if count.is_multiple_of(each)) {
                     return Ok(());
                 }
             }
-            write!(stream, "{transaction} rsp {} {answer}\n", answer.len())?;
+            writeln!(stream, "{transaction} rsp {} {answer}", answer.len())?;
         }
     }
 }
@@ -88,9 +88,9 @@ fn forward(
     mut data: String,
 ) -> std::io::Result<()> {
     match flaw {
-        Flaw::Forgets(each) if count % each == 0 => return Ok(()),
+        Flaw::Forgets(each) if count.is_multiple_of(each) => return Ok(()),
         Flaw::Alters if count == 100 => data.push('!'),
-        Flaw::Swaps(each) if count % each == 0 && held.is_none() => {
+        Flaw::Swaps(each) if count.is_multiple_of(each) && held.is_none() => {
             *held = Some((count, data));
             return Ok(());
         }
@@ -208,7 +208,7 @@ fn what_rsyslog_loses_when_it_is_killed_is_found() {
     let sent = producer.finish();
     let mut last = 0;
     wait_until("no more arrivals", || {
-        crate::pause(Duration::from_millis(500));
+        pause(Duration::from_millis(500));
         let now = collector.received().total();
         std::mem::replace(&mut last, now) == now
     });

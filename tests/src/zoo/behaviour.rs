@@ -66,7 +66,10 @@ pub(super) fn http(wire: &mut dyn Wire, behaviour: Behaviour, books: &Books) -> 
                 let later = if matches!(status, 429 | 503) { "Retry-After: 1\r\n" } else { "" };
                 let text = "not now\n";
                 let length = text.len();
-                write!(wire, "HTTP/1.1 {status} Zoo\r\n{later}Content-Length: {length}\r\n\r\n{text}")?;
+                write!(
+                    wire,
+                    "HTTP/1.1 {status} Zoo\r\n{later}Content-Length: {length}\r\n\r\n{text}"
+                )?;
             }
             Behaviour::HttpClosesMidway => {
                 return write!(wire, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of");

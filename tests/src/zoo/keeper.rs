@@ -101,7 +101,8 @@ fn send(mut stream: TcpStream, apps: &[String], pace: Pace, shared: &Shared) -> 
             rounds += 1;
         }
         if let Pace::Steady(rate) = pace {
-            let behind = started.elapsed().saturating_sub(Duration::from_secs_f64(due as f64 / rate as f64));
+            let behind =
+                started.elapsed().saturating_sub(Duration::from_secs_f64(due as f64 / rate as f64));
             let mut most = shared.behind.lock().expect("behind");
             *most = behind.max(*most);
             drop(most);

@@ -189,7 +189,9 @@ impl Connector {
             Self::Stream(stream) => stream.news(progress).await,
             Self::Relp(relp) => relp.news(progress).await,
             // What a server says without being asked is seen by the next check.
-            Self::Request(_) | Self::Datagram(_) | Self::File(_) | Self::Stdout(_) => std::future::pending().await,
+            Self::Request(_) | Self::Datagram(_) | Self::File(_) | Self::Stdout(_) => {
+                std::future::pending().await
+            }
         }
     }
 
@@ -218,7 +220,9 @@ async fn connect(destination: &Destination, host: &str, port: u16) -> Result<Str
     let settings = destination.settings();
     let (tls, guarded) = (settings.tls.clone(), settings.guarded);
     let endpoint = Endpoint { host: host.to_owned(), port, tls, guarded };
-    dial(&destination.common().network.load_full(), &endpoint).await.map_err(|error| dial_failure(&error))
+    dial(&destination.common().network.load_full(), &endpoint)
+        .await
+        .map_err(|error| dial_failure(&error))
 }
 
 fn dial_failure(error: &DialError) -> Failure {

@@ -137,9 +137,7 @@ impl RelpConnector {
                 self.unread.drain(..consumed);
                 Ok(())
             }
-            Err(error) => {
-                Err(Failure::new("answer", AttemptOutcome::Protocol, error.to_string()))
-            }
+            Err(error) => Err(Failure::new("answer", AttemptOutcome::Protocol, error.to_string())),
         }
     }
 

@@ -45,6 +45,11 @@ impl Pool {
         let limit = Limit::new(Control::new(IN_FLIGHT_START, in_flight_max));
         Self { limit, shared: Mutex::new(None) }
     }
+
+    /// How many requests may be in flight, and how many are.
+    pub(in crate::outbound) fn in_flight(&self) -> (usize, usize) {
+        self.limit.state()
+    }
 }
 
 /// A connection for requests, or a share of one.
@@ -67,7 +72,8 @@ impl RequestConnector {
     ) -> Result<(Self, Arc<Open>), Failure> {
         let mut shared = destination.pool.shared.lock().await;
         let known = shared.as_ref().filter(|(connection, _)| connection.is_open());
-        let known = known.and_then(|(connection, open)| Some((connection.share()?, Arc::clone(open))));
+        let known =
+            known.and_then(|(connection, open)| Some((connection.share()?, Arc::clone(open))));
         let (connection, open) = match known {
             Some(known) => known,
             None => {
@@ -184,14 +190,15 @@ impl RequestConnector {
 }
 
 fn failure(attempt: &'static str, error: &HttpError) -> Failure {
-    let outcome = match error {
-        HttpError::Timeout { .. } | HttpError::ConnectTimeout { .. } => AttemptOutcome::Timeout,
-        HttpError::Closed { .. } | HttpError::GoAway { .. } => AttemptOutcome::Closed,
-        HttpError::Reset { .. } => AttemptOutcome::Reset,
-        HttpError::Connect { .. } | HttpError::Protocol { .. } => AttemptOutcome::Protocol,
+    let outcome = match error.keyword() {
+        "connect" => AttemptOutcome::Protocol,
+        "goaway" => AttemptOutcome::Closed,
+        keyword => AttemptOutcome::of_keyword(keyword),
     };
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    Failure::new(attempt, outcome, format!("{error}{}", cause.unwrap_or_default()))
+    let doubt =
+        if error.may_be_processed() { " (the destination may have the records)" } else { "" };
+    Failure::new(attempt, outcome, format!("{error}{}{doubt}", cause.unwrap_or_default()))
 }
 
 /// What a destination answered, for the log and the park.

@@ -312,7 +312,8 @@ impl Queue {
     /// How long the oldest item of all lines has waited.
     pub(super) fn oldest(&self) -> Duration {
         let inner = self.inner();
-        let firsts = inner.lines.iter().filter_map(|line| line.entries.iter().find_map(Entry::since));
+        let firsts =
+            inner.lines.iter().filter_map(|line| line.entries.iter().find_map(Entry::since));
         firsts.min().map_or(Duration::ZERO, |since| since.elapsed())
     }
 

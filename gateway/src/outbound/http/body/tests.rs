@@ -3,13 +3,13 @@
 use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
-use logboom_record::{Batch, Head, SourceId, Span, UnixNanos};
+use logboom_record::{Batch, Head, Span, UnixNanos};
 
 use super::*;
 
 /// Records with these bodies.
 fn batch(bodies: &[&[u8]]) -> Batch {
-    let mut batch = Batch::new(Vec::new(), SourceId(0), UnixNanos(0));
+    let mut batch = Batch::new(Vec::new(), UnixNanos(0));
     for body in bodies {
         let (host, app_name) = (batch.append(b"web-1"), batch.append(b"nginx"));
         let body = batch.append(body);
@@ -68,7 +68,7 @@ fn nothing_in_a_logplex_line_can_start_another() {
 #[test]
 fn a_verbatim_record_is_one_logplex_line_too() {
     let raw = b"<13>1 2026-11-21T05:44:01Z h a p m - two\nlines";
-    let mut batch = Batch::new(raw.to_vec(), SourceId(0), UnixNanos(0));
+    let mut batch = Batch::new(raw.to_vec(), UnixNanos(0));
     let span = Span::new(0, raw.len());
     let flags = logboom_record::flags::VERBATIM;
     batch.push(&Head { raw: span, body: span, flags, ..Head::default() });
