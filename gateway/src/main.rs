@@ -11,6 +11,7 @@ use logboom_gateway::config::Problems;
 use logboom_gateway::load::{ReceiveOptions, SendOptions};
 use logboom_gateway::park_tool::{self, ParkedCommand};
 use logboom_gateway::run::{self, Gateway};
+use logboom_gateway::telemetry::metric::CONFIG_RELOADS;
 use logboom_gateway::spool_tool::{self, SpoolCommand};
 use logboom_gateway::trial::{self, TestOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -170,18 +171,32 @@ fn run_gateway(path: Option<&Path>) -> Ended {
 
 /// The signals that an operator sends.
 struct Signals {
+    end: EndSignals,
+    hangup: Signal,
+}
+
+/// The signals that end the gateway.
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        Ok(Self { end: EndSignals { terminate, interrupt }, hangup })
+    }
+}
+
+impl EndSignals {
+    /// Ready when one of them comes. Cancel safe.
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -199,24 +214,32 @@ async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
     let mut seen = path.and_then(Seen::of);
     loop {
         // All of them are cancel safe.
-        tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-            _ = expire.tick() => gateway.expire_parked(),
+        let why = tokio::select! {
+            () = signals.end.come() => return,
+            _ = expire.tick() => {
+                gateway.expire_parked().await;
+                continue;
+            }
             _ = look.tick() => {
                 gateway.refresh_certificates().await;
                 let now = path.and_then(Seen::of);
                 // A file that is gone for a moment is being replaced.
-                if now.is_some() && now != seen {
-                    seen = now;
-                    reload(gateway, path, "the file has changed").await;
+                if now.is_none() || now == seen {
+                    continue;
                 }
+                seen = now;
+                "the file has changed"
             }
             _ = signals.hangup.recv() => {
                 gateway.refresh_certificates().await;
                 seen = path.and_then(Seen::of);
-                reload(gateway, path, "SIGHUP").await;
+                "SIGHUP"
             }
+        };
+        // Until it comes into force, which is one step, a reload can be given up.
+        tokio::select! {
+            () = reload(gateway, path, why) => {}
+            () = signals.end.come() => return,
         }
     }
 }
@@ -242,6 +265,8 @@ async fn reload(gateway: &Gateway, path: Option<&Path>, why: &'static str) {
         Ok(config) => gateway.reload(config).await,
         Err(problems) => Err(problems.into()),
     };
+    let outcome = if reloaded.is_ok() { "ok" } else { "refused" };
+    metrics::counter!(CONFIG_RELOADS, "outcome" => outcome).increment(1);
     match reloaded {
         Ok(()) => tracing::info!(why, "configuration in force"),
         Err(error) => {

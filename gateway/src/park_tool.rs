@@ -2,7 +2,7 @@
 //!
 //! * **What enters**: where the gateway's control listener is, and which records are meant.
 //! * **What leaves**: what is parked, for people or as JSON; records that are replayed or forgotten.
-//! * **Limits**: answers of at most [`ANSWER_BYTES_MAX`]; plain HTTP only.
+//! * **Limits**: answers of at most 1 GiB; plain HTTP only.
 //! * **When it fails**: the error says what the gateway said, or that none answers.
 //! * **May import**: every room's library, like [`crate::run`].
 
@@ -26,7 +26,7 @@ use crate::spool_tool::{canonical, finished, printable, printable_json, table};
 
 /// How long it may take to reach the gateway.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Bytes of an answer.
+/// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// The environment variable with the API's key, where none is named.
 const KEY_VARIABLE: &str = "AUTH_KEY";

@@ -1,12 +1,13 @@
 //! RELP: to rsyslog as a destination, plain and by TLS, and from rsyslog as a source.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use logboom_tests::oracle::{Producer, ProducerOptions, judge};
 use logboom_tests::{
-    Certificates, Gateway, Peer, PeerKind, Scratch, free_port, is_missing, peer_configuration,
-    rsyslog, wait_until,
+    Certificates, Gateway, Peer, PeerKind, Scratch, free_port, is_missing, pause,
+    peer_configuration, rsyslog, wait_until,
 };
 
 use crate::destinations::{MESSAGES, compare, messages, relay_with};
@@ -116,4 +117,43 @@ fn a_restart_of_the_gateway_loses_nothing_that_was_acknowledged() {
     collector.wait_closed();
     let verdict = judge(&sent, &collector.received());
     assert!(verdict.is_kept() && sent.refusals.is_empty(), "{verdict}; {:?}", sent.refusals);
+}
+
+/// Reads until so many answers of success have come.
+fn read_answers(stream: &mut TcpStream, read: &mut Vec<u8>, count: usize) {
+    let mut buffer = [0; 4096];
+    while read.windows(6).filter(|window| window == b"200 OK").count() < count {
+        let n = stream.read(&mut buffer).expect("an answer");
+        assert!(n > 0, "cut off after {}", read.escape_ascii());
+        read.extend_from_slice(&buffer[..n]);
+    }
+}
+
+#[test]
+fn a_sender_whose_writes_always_end_inside_a_frame_is_not_cut_off() {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let scratch = Scratch::new("relp-halves");
+    let config = format!(
+        "[[source]]\nname = \"relp\"\nurl = \"relp://127.0.0.1:0\"\nframe_timeout = \"{}s\"\n\n\
+         [[drain]]\napp = \"*\"\nurl = \"file://{}/out.log\"\nwhen_full = \"block\"\n",
+        LIMIT.as_secs(),
+        scratch.path().display(),
+    );
+    let gateway = Gateway::start(&scratch, &config);
+    let mut stream = TcpStream::connect(gateway.source("relp")).expect("connected");
+    let record = "<14>1 - host app - - - half";
+    let frame = |number: usize| format!("{number} syslog {} {record}\n", record.len());
+    let offers = "relp_version=0\nrelp_software=test\ncommands=syslog";
+    write!(stream, "1 open {} {offers}\n{}", offers.len(), &frame(2)[..10]).expect("sent");
+    let (began, mut number, mut read) = (Instant::now(), 2, Vec::new());
+    while began.elapsed() < LIMIT * 2 {
+        write!(stream, "{}{}", &frame(number)[10..], &frame(number + 1)[..10]).expect("sent");
+        read_answers(&mut stream, &mut read, number);
+        number += 1;
+        pause(LIMIT / 20);
+    }
+    drop(stream);
+    let sent = number as u64 - 2;
+    assert_eq!(gateway.settle("relp", sent).source("relp", "received"), sent);
+    gateway.shutdown().assert_balanced();
 }

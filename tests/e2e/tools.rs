@@ -276,7 +276,7 @@ durability = "disk"
     let forward = (cursor + 1).to_string();
     spool(&scratch, "replay", &["--destination", &live, "--from", &forward]).refused("not before");
     spool(&scratch, "replay", &["--destination", "stdout:", "--from", "0"])
-        .refused(&listed["destination"].as_str().expect("a name").to_owned());
+        .refused(listed["destination"].as_str().expect("a name"));
     let from_start = ["--destination", &live, "--from", "0"];
     let told = spool(&scratch, "replay", &from_start).good();
     assert!(told.contains("30 records wait"), "{told}");
@@ -379,7 +379,9 @@ fn parked_records_are_listed_shown_forgotten_and_replayed() {
     assert_eq!(told["replayed"], 2);
     let expected: Vec<_> = (1..4).map(|n| format!("POISON {n} {commands}").into_bytes()).collect();
     assert_eq!(scratch.wait_lines("all.log", 3), expected);
-    assert_eq!(parked(&scratch, &gateway, "list", &["--json"]).good(), "");
+    wait_until("replayed records to leave the park", || {
+        parked(&scratch, &gateway, "list", &["--json"]).good().is_empty()
+    });
     let ledger = gateway.settle("tcp", 4);
     assert_eq!(ledger.source("tcp", "replayed"), 3);
     gateway.shutdown().assert_balanced();

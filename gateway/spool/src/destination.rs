@@ -11,8 +11,12 @@ pub(crate) struct Destination {
     pub(crate) name: Arc<str>,
     /// Its number in the files; never another's while a file has it.
     pub(crate) file_id: u32,
+    /// From the first one that is not finished on.
     held: VecDeque<Held>,
+    /// What of them is not finished.
     held_waiting: Totals,
+    /// What was shed behind the first held entry, under the last sequence shed.
+    shed: VecDeque<(u64, Totals)>,
     pub(crate) lag: Option<Lag>,
     /// One past the last entry it wanted, or a little more after a restart.
     pub(crate) wanted: u64,
@@ -34,6 +38,8 @@ struct Held {
     sequence: u64,
     records: u32,
     bytes: u32,
+    /// Records that are not finished.
+    left: u32,
 }
 
 /// Entries that are on disk alone.
@@ -64,6 +70,7 @@ impl Destination {
             file_id,
             held: VecDeque::new(),
             held_waiting: Totals::default(),
+            shed: VecDeque::new(),
             lag: None,
             wanted: 0,
             is_changed: false,
@@ -95,43 +102,89 @@ impl Destination {
         }
     }
 
+    /// The lag passes entries of one segment, up to a sequence, that nobody gets.
+    pub(crate) fn shed(&mut self, sequence: u64, totals: Totals, segment_first: u64) {
+        self.pass(sequence, totals);
+        let Some(held) = self.held.back() else { return };
+        let since = segment_first.max(held.sequence);
+        match self.shed.back_mut().filter(|(last, _)| *last >= since) {
+            Some((last, shed)) => {
+                *last = sequence;
+                shed.add(totals);
+            }
+            None => self.shed.push_back((sequence, totals)),
+        }
+    }
+
     /// An entry is in the caller's hands.
     pub(crate) fn hold(&mut self, sequence: u64, records: u32, bytes: u32) {
-        if records == 0 {
+        if records > 0 {
+            self.held_waiting.add(Totals::of(records, bytes));
+        } else if self.held.is_empty() {
             return;
         }
-        self.held_waiting.add(Totals::of(records, bytes));
-        self.held.push_back(Held { sequence, records, bytes });
+        self.held.push_back(Held { sequence, records, bytes, left: records });
+    }
+
+    fn held_at(&self, sequence: u64) -> Option<usize> {
+        self.held.binary_search_by_key(&sequence, |held| held.sequence).ok()
+    }
+
+    /// Whether an entry is held and not finished.
+    pub(crate) fn holds(&self, sequence: u64) -> bool {
+        let held = self.held_at(sequence).and_then(|at| self.held.get(at));
+        held.is_some_and(|held| held.left > 0)
     }
 
     /// So many records of a held entry are finished. Says whether the frontier moved.
     pub(crate) fn done(&mut self, sequence: u64, records: u32) -> bool {
-        let Ok(at) = self.held.binary_search_by_key(&sequence, |held| held.sequence) else {
-            return false;
-        };
-        let Some(held) = self.held.get_mut(at) else { return false };
-        let records = records.min(held.records);
-        held.records -= records;
+        let Some(at) = self.held_at(sequence) else { return false };
+        let Some(held) = self.held.get_mut(at).filter(|held| held.left > 0) else { return false };
+        let records = records.min(held.left);
+        held.left -= records;
         let mut finished = Totals { records: records.into(), ..Totals::default() };
-        if held.records == 0 {
-            finished.bytes = std::mem::take(&mut held.bytes).into();
+        if held.left == 0 {
+            (finished.entries, finished.bytes) = (1, held.bytes.into());
         }
         self.held_waiting = self.held_waiting.less(finished);
-        let mut moved = false;
-        while self.held.front().is_some_and(|first| first.records == 0) {
-            self.held.pop_front();
-            moved = true;
-        }
-        moved
+        self.trim()
     }
 
     /// Lets go of what is held before a sequence.
     pub(crate) fn release(&mut self, before: u64) {
         while let Some(first) = self.held.front().filter(|first| first.sequence < before) {
-            let gone = Totals::of(first.records, first.bytes);
-            self.held_waiting = self.held_waiting.less(gone);
+            if first.left > 0 {
+                let gone = Totals::of(first.left, first.bytes);
+                self.held_waiting = self.held_waiting.less(gone);
+            }
             self.held.pop_front();
         }
+        self.trim();
+    }
+
+    /// Lets go of what is finished before the first held entry that is not. Says whether anything
+    /// was.
+    fn trim(&mut self) -> bool {
+        let before = self.held.len();
+        while self.held.front().is_some_and(|first| first.left == 0) {
+            self.held.pop_front();
+        }
+        let first = self.held.front().map_or(u64::MAX, |first| first.sequence);
+        while self.shed.front().is_some_and(|(last, _)| *last < first) {
+            self.shed.pop_front();
+        }
+        self.held.len() < before
+    }
+
+    /// What is held lags again, and with it all behind the first of it: what is given out in order
+    /// has no holes.
+    pub(crate) fn relinquish(&mut self) {
+        let Some(first) = self.held.front().map(|first| first.sequence) else { return };
+        let mut totals = self.lag.map(|lag| lag.totals).unwrap_or_default();
+        self.held.drain(..).for_each(|held| totals.add(Totals::of(held.records, held.bytes)));
+        self.shed.drain(..).for_each(|(_, shed)| totals.add(shed));
+        self.held_waiting = Totals::default();
+        self.lag = Some(Lag { position: first, totals });
     }
 
     /// The first sequence that must stay, if any must.

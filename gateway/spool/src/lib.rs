@@ -14,7 +14,7 @@
 //!
 //! A destination is *caught up* (what is appended for it is held: in the caller's memory, and on
 //! disk until [`Spool::done`]) or it *lags* from some entry on (what follows is on disk alone, and
-//! is given out by [`Spool::read`]).
+//! is given out by [`Spool::read`]). What is held lags again after [`Spool::relinquish`].
 //!
 //! The format is in `docs/spec/spool.md`.
 //!
@@ -60,7 +60,11 @@ pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 pub struct Options {
     /// Bytes of a segment, taken ahead; at most a quarter of `bytes_max`.
     pub segment_bytes: u64,
-    /// Bytes on disk; over it, the oldest segment goes.
+    /// Bytes on disk; over it, the oldest segment goes, with what anybody still wants in it.
+    ///
+    /// What lagged there is lost, and [`Observer::shed`] is told. What was held there is not lost
+    /// and nobody is told: the caller has it in memory, but there alone, so it would not come again
+    /// after a restart. [`Spool::holds`] says no then, and it waits no more.
     pub bytes_max: u64,
     /// Bytes appended and not yet synced; over it, an append must wait.
     pub unsynced_bytes_max: usize,

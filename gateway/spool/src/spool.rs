@@ -119,6 +119,24 @@ impl Spool {
         self.shared.done(destination, sequence, records);
     }
 
+    /// Whether an entry is held and kept on disk: from the append or [`Spool::read`] that said so
+    /// until [`Spool::done`] for all its records, [`Spool::relinquish`] or [`Spool::forget`]; no
+    /// more if the segment it is in had to go, see [`Options::bytes_max`].
+    #[must_use]
+    pub fn holds(&self, destination: DestinationId, sequence: u64) -> bool {
+        self.shared.holds(destination, sequence)
+    }
+
+    /// What a destination holds lags again: the caller has let go of it. Says what waits then.
+    ///
+    /// [`Spool::read`] goes back to the first entry that is held and gives out all from there on,
+    /// whole: also what was finished behind it, and what [`Spool::shed`] passed behind it. `done`
+    /// must no longer be called for what was held before: once it is given out again, it would
+    /// count.
+    pub fn relinquish(&self, destination: DestinationId) -> Waiting {
+        self.shared.relinquish(destination)
+    }
+
     /// Passes the oldest lagging entries until no more than `keep_bytes` lag; what is not written
     /// yet is not passed. Blocks on the disk.
     #[must_use]

@@ -63,8 +63,9 @@ pub(crate) struct Inner {
     pub(crate) segments: VecDeque<Segment>,
     /// Destinations whose cursor on disk is behind.
     pub(crate) changed: Vec<u32>,
-    /// A frontier left the oldest segment.
-    pub(crate) may_delete: bool,
+    /// The salt of the oldest segment, and the first destination that may still be in it: those
+    /// before are past it for good.
+    pub(crate) keeper: (u64, u32),
     /// The writer has something to do. Who sets it also notifies `Shared::work`.
     pub(crate) wake: bool,
     /// A reader waits for what is not written.
@@ -144,6 +145,22 @@ impl Shared {
         drop(inner);
         self.written.notify_waiters();
         waiting
+    }
+
+    pub(crate) fn relinquish(&self, id: DestinationId) -> Waiting {
+        let mut inner = self.lock();
+        let Some(destination) = inner.destinations.get_mut(id.index()) else {
+            return Waiting::default();
+        };
+        destination.relinquish();
+        let waiting = destination.waiting();
+        drop(inner);
+        self.written.notify_waiters();
+        waiting
+    }
+
+    pub(crate) fn holds(&self, id: DestinationId, sequence: u64) -> bool {
+        self.lock().destinations.get(id.index()).is_some_and(|d| d.holds(sequence))
     }
 
     pub(crate) fn lagging(&self) -> Vec<(DestinationId, String, Waiting)> {
@@ -320,7 +337,6 @@ impl Inner {
         }
         let edge = self.segments.front().map_or(0, |segment| segment.next);
         let left = before.is_some_and(|before| before < edge) && after.is_none_or(|a| a >= edge);
-        self.may_delete |= left;
         let should_wake = (is_first || left) && !self.wake;
         self.wake |= should_wake;
         should_wake

@@ -48,14 +48,14 @@ pub trait Operate: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// State and figures of the spool, where there is one.
     fn spool(&self) -> Option<(SpoolState, Stats)>;
-    /// Where each destination stands.
-    fn destinations(&self) -> Answer<'_, Vec<Standpoint>>;
+    /// Where each destination stands. There may be very many.
+    fn destinations(&self) -> Vec<Standpoint>;
     /// Parked records.
     fn letters(&self, filter: Filter) -> Answer<'_, Result<Vec<Letter>, ParkError>>;
     /// Takes parked records out.
     fn forget(&self, ids: Vec<u64>) -> Answer<'_, Result<(), ParkError>>;
-    /// Sends parked records on their way again, and takes those out that are.
-    fn replay(&self, letters: Vec<Letter>) -> Answer<'_, Result<Replayed, ParkError>>;
+    /// Sends parked records on their way again. Each is taken out once it has arrived.
+    fn replay(&self, filter: Filter) -> Answer<'_, Result<Replayed, ParkError>>;
 }
 
 /// Whether the gateway can do its work.
@@ -89,7 +89,9 @@ pub struct Standpoint {
 pub struct Replayed {
     /// How many are on their way.
     pub replayed: usize,
-    /// Those that stay, because what they would go to is not configured.
+    /// Those that were on their way already.
+    pub under_way: Vec<u64>,
+    /// Those that stay, because what they would go to is not configured, or their image is broken.
     pub left: Vec<u64>,
 }
 
@@ -177,38 +179,55 @@ async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    let exposition = &control.exposition;
-    exposition.publish_process(control.gateway.arena_bytes());
-    if let Some((state, stats)) = control.gateway.spool() {
-        exposition.publish_spool(&state, &stats);
+/// Answers with what is made of many destinations, which must not hold up those who deliver.
+async fn aside<T: IntoResponse + Send + 'static>(
+    control: Arc<Control>,
+    make: impl FnOnce(&Control) -> T + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(move || make(&control)).await {
+        Ok(made) => made.into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-    for destination in control.gateway.destinations().await {
-        let Standpoint { destination, is_open, oldest, .. } = destination;
-        exposition.publish_standpoint(&destination, is_open, oldest);
-    }
-    ([(header::CONTENT_TYPE, TEXT)], exposition.page(&control.handle))
 }
 
-async fn destinations(State(control): State<Arc<Control>>) -> Json<Value> {
-    let ledger = control.exposition.ledger.to_json();
-    let all = control.gateway.destinations().await.into_iter().map(|stands| {
-        let name = stands.destination;
-        let book = ledger.get("destinations").and_then(|books| books.get(&name)).cloned();
-        json!({
-            "destination": name,
-            "breaker": stands.breaker,
-            "max_connections": stands.connections_max,
-            "requests": { "limit": stands.requests.0, "in_flight": stands.requests.1 },
-            "oldest_seconds": stands.oldest.as_secs_f64(),
-            "book": book,
-        })
-    });
-    Json(all.collect())
+async fn metrics(State(control): State<Arc<Control>>) -> Response {
+    aside(control, |control| {
+        let exposition = &control.exposition;
+        exposition.publish_process(control.gateway.arena_bytes());
+        if let Some((state, stats)) = control.gateway.spool() {
+            exposition.publish_spool(&state, &stats);
+        }
+        for destination in control.gateway.destinations() {
+            let Standpoint { destination, is_open, oldest, .. } = destination;
+            exposition.publish_standpoint(&destination, is_open, oldest);
+        }
+        ([(header::CONTENT_TYPE, TEXT)], exposition.page(&control.handle))
+    })
+    .await
 }
 
-async fn ledger(State(control): State<Arc<Control>>) -> Json<Value> {
-    Json(control.exposition.ledger.to_json())
+async fn destinations(State(control): State<Arc<Control>>) -> Response {
+    aside(control, |control| {
+        let ledger = control.exposition.ledger.to_json();
+        let all = control.gateway.destinations().into_iter().map(|stands| {
+            let name = stands.destination;
+            let book = ledger.get("destinations").and_then(|books| books.get(&name)).cloned();
+            json!({
+                "destination": name,
+                "breaker": stands.breaker,
+                "max_connections": stands.connections_max,
+                "requests": { "limit": stands.requests.0, "in_flight": stands.requests.1 },
+                "oldest_seconds": stands.oldest.as_secs_f64(),
+                "book": book,
+            })
+        });
+        Json(all.collect::<Value>())
+    })
+    .await
+}
+
+async fn ledger(State(control): State<Arc<Control>>) -> Response {
+    aside(control, |control| Json(control.exposition.ledger.to_json())).await
 }
 
 async fn guests(State(control): State<Arc<Control>>) -> Json<Value> {

@@ -9,12 +9,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Control;
+use super::{Control, Replayed};
 use crate::park::{Filter, ParkError};
 
 /// Letters that a list has where nothing else is asked for, and at most.
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
+/// Letters read at a time, with their images.
+const PAGE: usize = 500;
 
 /// What a list is to have.
 #[derive(Debug, Deserialize)]
@@ -41,8 +43,11 @@ pub(super) struct ReplayOrder {
 }
 
 fn failed(error: &ParkError) -> Response {
-    let body = json!({ "error": error.to_string() });
-    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+    let status = match error {
+        ParkError::Stopping(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, Json(json!({ "error": error.to_string() }))).into_response()
 }
 
 /// Lists letters without their images, oldest first.
@@ -52,19 +57,27 @@ pub(super) async fn list(
 ) -> Response {
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let ListQuery { guest, destination, after, .. } = query;
-    let filter = Filter { guest, destination, after, limit, ..Filter::default() };
-    match control.gateway.letters(filter).await {
-        Ok(letters) => {
-            let all: Vec<Value> = letters.iter().map(super::Letter::summary).collect();
-            Json(json!({ "parked": all })).into_response()
+    let mut filter = Filter { guest, destination, after, ..Filter::default() };
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        filter.limit = PAGE.min(limit - all.len());
+        let letters = match control.gateway.letters(filter.clone()).await {
+            Ok(letters) => letters,
+            Err(error) => return failed(&error),
+        };
+        all.extend(letters.iter().map(super::Letter::summary));
+        match letters.last() {
+            Some(last) if letters.len() == filter.limit && all.len() < limit => {
+                filter.after = last.id;
+            }
+            _ => return Json(json!({ "parked": all })).into_response(),
         }
-        Err(error) => failed(&error),
     }
 }
 
 /// Shows a letter as it stands.
 pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<u64>) -> Response {
-    let filter = Filter { ids: [id].into(), ..Filter::default() };
+    let filter = Filter { ids: [id].into(), limit: 1, ..Filter::default() };
     match control.gateway.letters(filter).await {
         Ok(letters) => match letters.into_iter().next() {
             Some(letter) => Json(letter.line).into_response(),
@@ -81,7 +94,7 @@ fn not_found(id: u64) -> Response {
 
 /// Takes a letter out for good.
 pub(super) async fn forget(State(control): State<Arc<Control>>, Path(id): Path<u64>) -> Response {
-    let filter = Filter { ids: [id].into(), ..Filter::default() };
+    let filter = Filter { ids: [id].into(), limit: 1, ..Filter::default() };
     match control.gateway.letters(filter).await {
         Ok(letters) if letters.is_empty() => not_found(id),
         Ok(_) => match control.gateway.forget(vec![id]).await {
@@ -103,12 +116,23 @@ pub(super) async fn replay(
         return (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
     }
     let filter = Filter { ids: ids.into_iter().collect(), guest, destination, ..Filter::default() };
-    let letters = match control.gateway.letters(filter).await {
-        Ok(letters) => letters,
-        Err(error) => return failed(&error),
-    };
-    match control.gateway.replay(letters).await {
-        Ok(done) => Json(json!({ "replayed": done.replayed, "left": done.left })).into_response(),
+    match control.gateway.replay(filter).await {
+        Ok(done) => {
+            let Replayed { replayed, under_way, left } = done;
+            Json(json!({ "replayed": replayed, "under_way": under_way, "left": left }))
+                .into_response()
+        }
         Err(error) => failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_stops_is_unavailable_for_replays() {
+        assert_eq!(failed(&ParkError::Stopping(1)).status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(failed(&ParkError::Image(1)).status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -8,13 +8,15 @@
 //! the session is closed, and the sender, which still has them, sends them again.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use logboom_codec::framing::{Frame, trim};
 use logboom_codec::relp::{Request, Server};
 use logboom_record::{Receipt, Resolution, Span};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -111,7 +113,9 @@ struct Session<'a> {
 
 /// What a session waits for.
 enum Turn {
-    Read(std::io::Result<usize>),
+    Readable(std::io::Result<()>),
+    /// There is memory for what can be read.
+    Room,
     Resolved(u64, Resolution),
     Late,
     Stop,
@@ -122,16 +126,16 @@ impl Session<'_> {
         let mut shutdown = self.entrance.shutdown.clone();
         let mut is_last = false;
         let mut frame_deadline: Option<Instant> = None;
+        // Since when there is something to read.
+        let mut readable: Option<Instant> = None;
         loop {
             if is_last && self.groups.is_empty() {
                 return self.say_goodbye().await;
             }
             let wait = frame_deadline.unwrap_or_else(|| Instant::now() + self.entrance.idle);
             let has_window = self.server.unanswered() < self.entrance.window && !is_last;
-            if has_window {
-                self.entrance.admission.room().await;
-                self.buffer.reserve(READ_BYTES);
-            }
+            let (listens, wants_room) =
+                (has_window && readable.is_none(), has_window && readable.is_some());
             // All of them are cancel safe.
             let turn = tokio::select! {
                 biased;
@@ -139,31 +143,42 @@ impl Session<'_> {
                     Turn::Resolved(group, resolution)
                 }
                 () = stopping(&mut shutdown), if !is_last => Turn::Stop,
-                read = self.stream.read_buf(&mut self.buffer), if has_window => Turn::Read(read),
-                () = tokio::time::sleep_until(wait), if has_window => Turn::Late,
+                ready = self.stream.readable(), if listens => Turn::Readable(ready),
+                () = self.entrance.admission.room(), if wants_room => Turn::Room,
+                () = tokio::time::sleep_until(wait), if listens => Turn::Late,
             };
-            let ended = match turn {
-                Turn::Resolved(_, Resolution::Lost) => Some(End::Lost),
-                Turn::Resolved(group, Resolution::Kept) => self.go_on(group, is_last).await.err(),
-                Turn::Read(Ok(0)) => Some(End::Peer),
-                Turn::Read(Ok(_)) => self.take().await.err(),
-                Turn::Read(Err(error)) => Some(End::Broken(error)),
-                Turn::Late if frame_deadline.is_some() => Some(End::Frame),
-                Turn::Late if self.groups.is_empty() => Some(End::Idle),
-                Turn::Late => None,
+            let taken = match turn {
+                Turn::Resolved(_, Resolution::Lost) => Err(End::Lost),
+                Turn::Resolved(group, Resolution::Kept) => self.go_on(group, is_last).await,
+                Turn::Readable(Ok(())) => {
+                    readable = Some(Instant::now());
+                    Ok(false)
+                }
+                Turn::Readable(Err(error)) => Err(End::Broken(error)),
+                Turn::Room => {
+                    // The peer is not to blame for the gateway's want of memory.
+                    let waited = readable.take().map_or(Duration::ZERO, |since| since.elapsed());
+                    frame_deadline = frame_deadline.map(|deadline| deadline + waited);
+                    self.read().await
+                }
+                Turn::Late if frame_deadline.is_some() => Err(End::Frame),
+                Turn::Late if self.groups.is_empty() => Err(End::Idle),
+                Turn::Late => Ok(false),
                 Turn::Stop => {
                     is_last = true;
-                    None
+                    Ok(false)
                 }
             };
-            if let Some(end) = ended {
-                return end;
-            }
+            let has_taken = match taken {
+                Ok(has_taken) => has_taken,
+                Err(end) => return end,
+            };
             if self.buffer.is_empty() {
                 // An idle session holds no buffer.
                 self.buffer = Vec::new();
                 frame_deadline = None;
-            } else if frame_deadline.is_none() {
+            } else if has_taken || frame_deadline.is_none() {
+                // The frame at the front began with this read.
                 frame_deadline = Some(Instant::now() + self.entrance.frame_timeout);
             }
             if self.server.unanswered() >= self.entrance.window {
@@ -173,19 +188,34 @@ impl Session<'_> {
         }
     }
 
-    /// Answers what is resolved; then there is room for what was read before and did not fit.
-    async fn go_on(&mut self, group: u64, is_last: bool) -> Result<(), End> {
-        self.answer(group).await?;
-        if is_last || self.buffer.is_empty() { Ok(()) } else { self.take().await }
+    /// Reads what there is. Returns whether requests were taken.
+    async fn read(&mut self) -> Result<bool, End> {
+        self.buffer.reserve(READ_BYTES);
+        match self.stream.try_read_buf(&mut self.buffer) {
+            Ok(0) => Err(End::Peer),
+            Ok(_) => self.take().await,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(End::Broken(error)),
+        }
     }
 
-    /// Takes the requests that the buffer has, as far as the window allows.
-    async fn take(&mut self) -> Result<(), End> {
+    /// Answers what is resolved; then there is room for what was read before and did not fit. Returns
+    /// whether requests were taken.
+    async fn go_on(&mut self, group: u64, is_last: bool) -> Result<bool, End> {
+        self.answer(group).await?;
+        if is_last || self.buffer.is_empty() { Ok(false) } else { self.take().await }
+    }
+
+    /// Takes the requests that the buffer has, as far as the window allows. Returns whether there were
+    /// any.
+    async fn take(&mut self) -> Result<bool, End> {
+        let mut has_taken = false;
         loop {
             self.requests.clear();
             let room = self.entrance.window.saturating_sub(self.server.unanswered());
             let received = self.server.receive(&self.buffer, 0, &mut self.requests, room);
             let taken = !self.requests.is_empty();
+            has_taken |= taken;
             if let Ok(consumed) = received {
                 self.take_requests(consumed).await?;
                 if !taken || consumed == 0 {
@@ -210,7 +240,7 @@ impl Session<'_> {
         if is_stuck {
             Err(End::Protocol("a frame is longer than it may be".into()))
         } else {
-            Ok(())
+            Ok(has_taken)
         }
     }
 

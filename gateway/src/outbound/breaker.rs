@@ -25,6 +25,9 @@ const OPEN_AFTER: u32 = 3;
 /// A destination cannot ask for more patience than this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+/// How long one that waits for a change goes without a look.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
@@ -143,6 +146,12 @@ impl Breaker {
         state.backoff.reset();
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Ready when it may stand elsewhere. Cancel safe.
+    pub(super) async fn change(&self) {
+        // Between two successes nothing but time changes it.
+        drop(tokio::time::timeout(LOOK_EVERY, self.changed.notified()).await);
     }
 
     /// Where it stands.

@@ -10,6 +10,7 @@ use logboom_record::Selection;
 use tokio::task::JoinSet;
 
 use super::breaker::{Breaker, BreakerState};
+use super::cap::Cap;
 use super::connector::{Connector, Pool};
 use super::lag::Lag;
 use super::queue::{Item, LineKey, Queue};
@@ -28,6 +29,9 @@ const GROW_EVERY: Duration = Duration::from_secs(1);
 const GROW_GAIN: f64 = 1.1;
 /// How long to leave the number as it is after a growth that has brought nothing.
 const GROW_PAUSE: Duration = Duration::from_secs(60);
+
+/// Time beyond a shutdown's deadline for what is left to go to the spool.
+const SPOOL_GRACE: Duration = Duration::from_secs(5);
 
 /// How a destination is set up.
 #[derive(Clone, Debug)]
@@ -61,6 +65,7 @@ pub struct Destination {
     pub(super) queue: Queue,
     pub(super) book: Arc<DestinationBook>,
     pub(super) breaker: Breaker,
+    pub(super) cap: Arc<Cap>,
     pub(super) pool: Pool,
     /// For lines in the log that its failures cause.
     pub(super) throttle: Throttle,
@@ -118,6 +123,7 @@ impl Destination {
         let destination = Arc::new(Self {
             queue: Queue::new(settings.queue_bytes_max),
             breaker: Breaker::new(RandomState::new().hash_one(&name)),
+            cap: Cap::new(settings.connections_max),
             pool: Pool::new(settings.connections_max),
             throttle: Throttle::default(),
             lag: Lag::default(),
@@ -170,6 +176,7 @@ impl Destination {
     /// ones take what is new.
     pub fn change(&self, settings: DestinationSettings) {
         self.queue.set_bytes_max(settings.queue_bytes_max);
+        self.cap.change(settings.connections_max);
         self.settings.store(Arc::new(settings));
         // What made it fail may be mended.
         self.breaker.succeeded();
@@ -200,10 +207,13 @@ impl Destination {
         if when_full == WhenFull::Block {
             self.queue.room().await;
         }
-        let overflows = when_full == WhenFull::Spool && !self.queue.has_room();
-        if self.lag.is_set() || overflows {
+        let spills = when_full == WhenFull::Spool;
+        let overflows = spills && !self.queue.has_room();
+        // A source that waits for its receipt must not wait for a destination that is down.
+        let is_down = spills && parcel.receipt.is_some() && self.breaker() != BreakerState::Closed;
+        if self.lag.is_set() || overflows || is_down {
             self.spool_room().await;
-            self.push_lagging(parcel, selection, entry);
+            self.push_lagging(parcel, selection, !is_down, entry);
         } else {
             self.enter(selection.count(parcel.batch().len()), entry);
             let sheds = when_full == WhenFull::Shed;
@@ -259,7 +269,10 @@ impl Destination {
         let records = batch.extract(&Selection::Some(indices));
         let (source, name) = (&item.parcel.source, self.name());
         let reasons = std::iter::repeat_n(("refused", reason), places.len());
-        let parked = self.common.park.take(&records, source, Parked::Destination(name), reasons);
+        let by = Parked::Destination(name);
+        // Its sender, or the spool, lets go of it.
+        let must_last = item.parcel.receipt.is_some() || item.held.is_some();
+        let parked = self.common.park.take(&records, source, by, reasons, must_last);
         self.book.parked.add(parked);
         self.book.dropped.add(DropReason::ParkFailed, places.len() - parked);
         if let Some(left_out) = self.throttle.allow() {
@@ -296,8 +309,9 @@ impl Destination {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn employ(self: &Arc<Self>, line: LineKey) {
+    pub(super) fn employ(self: &Arc<Self>, line: LineKey) {
         let mut workers = self.workers();
+        // One that panicked has said so itself.
         while workers.try_join_next().is_some() {}
         workers.spawn(worker::run(Arc::clone(self), line));
     }
@@ -305,7 +319,7 @@ impl Destination {
     /// Delivers what is queued until `deadline`. The rest goes to the spool; without one it is given
     /// up and counted.
     pub async fn shutdown(&self, deadline: tokio::time::Instant) {
-        self.lag.stop();
+        self.stop_reading().await;
         self.queue.close();
         let mut workers = std::mem::take(&mut *self.workers());
         let finished = tokio::time::timeout_at(deadline, async {
@@ -318,13 +332,14 @@ impl Destination {
         let (mut kept, mut lost) = (0, 0);
         for item in self.queue.clear() {
             self.book.queue_bytes.change(-item.bytes().cast_signed());
-            if self.leave_in_spool(&item) {
+            if self.leave_in_spool(&item, deadline + SPOOL_GRACE).await {
                 kept += item.records;
             } else {
                 lost += item.records;
                 self.give_up(&item, DropReason::Shutdown);
             }
         }
+        self.relinquish();
         let destination = self.name();
         if kept > 0 {
             tracing::info!(destination, records = kept, "records left in the spool");

@@ -31,10 +31,18 @@ pub enum EntryError {
     NotWanted,
 }
 
+/// Where FNV-1a begins.
+pub(super) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: the same in every process and version of this program.
+pub(super) fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(hash, step)
+}
+
 /// FNV-1a of a canonical URL.
 pub(super) fn destination_key(canonical: &str) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    canonical.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
+    fnv(FNV_START, canonical.as_bytes())
 }
 
 /// Writes all of an entry but the arena, which follows it.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use logboom_record::Record;
 
+use super::entry::{FNV_START, fnv};
 use super::queue::Item;
 
 /// How the way of a record to its destination ended.
@@ -46,18 +47,31 @@ impl Group {
     }
 
     /// Its id, the same for each attempt. Of records that are all of one entry of the spool it is the
-    /// same in a later process too.
-    pub(super) fn id(&mut self, hand: &Hand) -> &str {
+    /// same in a later process too: `scope` says which spool and which destination.
+    pub(super) fn id(&mut self, hand: &Hand, scope: &str) -> &str {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let records = self.records;
-        self.id.get_or_insert_with(|| {
-            let front = hand.front().filter(|(item, done)| item.records - done >= records);
-            match front.and_then(|(item, done)| Some((item.held?, done))) {
-                Some((entry, done)) => format!("s{entry}.{done}.{records}"),
-                None => format!("{:x}.{}", process_id(), COUNT.fetch_add(1, Ordering::Relaxed)),
-            }
+        self.id.get_or_insert_with(|| match name_of(hand, records) {
+            Some((entry, indices)) => format!("{scope}.{entry}.{indices:016x}"),
+            None => format!("{:016x}.{}", process_id(), COUNT.fetch_add(1, Ordering::Relaxed)),
         })
     }
+}
+
+/// The entry of the spool that has all of the next records, and a hash of their places in it: an
+/// entry's records may have been dealt out over lines, and be cut into requests in many ways.
+fn name_of(hand: &Hand, records: usize) -> Option<(u64, u64)> {
+    let mut unsent = hand.unsent_records().take(records).peekable();
+    let (first, _) = unsent.peek()?;
+    let (first, mut hash) = (*first, FNV_START);
+    let entry = first.held?;
+    for (item, record) in unsent {
+        if !std::ptr::eq(item, first) {
+            return None;
+        }
+        hash = fnv(hash, &(record.index() as u64).to_le_bytes());
+    }
+    Some((entry, hash))
 }
 
 /// A number that no other process has, most likely.
@@ -74,6 +88,8 @@ pub(super) struct Progress {
     pub(super) group: Option<Group>,
     /// Bytes written, framing included.
     pub(super) bytes: usize,
+    /// The destination has answered well on this connection.
+    pub(super) proven: bool,
 }
 
 impl Progress {
@@ -191,5 +207,86 @@ impl Hand {
         }
         (self.sent, self.records, self.bytes) = (0, 0, 0);
         (done, items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use logboom_record::{Batch, Head, Selection, UnixNanos};
+
+    use super::*;
+    use crate::outbound::Parcel;
+
+    const SCOPE: &str = "spool.destination";
+
+    fn parcel(records: usize) -> Arc<Parcel> {
+        let mut batch = Batch::new(Vec::new(), UnixNanos(0));
+        for number in 0..records {
+            let raw = batch.append(format!("record {number}").as_bytes());
+            batch.push(&Head { raw, body: raw, ..Head::default() });
+        }
+        Arc::new(Parcel::new(batch, "test".into(), None, Box::new(drop)))
+    }
+
+    fn hand(items: impl IntoIterator<Item = (Selection, Option<u64>)>) -> Hand {
+        let (mut hand, parcel) = (Hand::default(), parcel(8));
+        for (selection, held) in items {
+            hand.push(Item::new(&parcel, selection, held));
+        }
+        hand
+    }
+
+    fn some(indices: &[u32]) -> Selection {
+        Selection::Some(indices.to_vec())
+    }
+
+    fn id(hand: &Hand, records: usize, scope: &str) -> String {
+        Group::new(records).id(hand, scope).to_owned()
+    }
+
+    #[test]
+    fn the_same_records_of_an_entry_have_the_same_id_however_they_came_to_be_together() {
+        let expected = id(&hand([(some(&[2, 3, 5]), Some(7))]), 3, SCOPE);
+        assert_eq!(id(&hand([(some(&[2, 3, 5, 6]), Some(7))]), 3, SCOPE), expected);
+        let mut begun = hand([(some(&[0, 1, 2, 3, 5]), Some(7))]);
+        assert!(begun.finish_some(&mut 2, |_, _| ()).is_none());
+        assert_eq!(id(&begun, 3, SCOPE), expected);
+        let mut given_back = Hand::default();
+        for item in begun.let_go().1 {
+            given_back.push(item);
+        }
+        assert_eq!(id(&given_back, 3, SCOPE), expected);
+    }
+
+    #[test]
+    fn other_records_another_entry_and_another_destination_have_another_id() {
+        let first = || hand([(some(&[0, 2, 4, 6]), Some(7))]);
+        let ids = [
+            id(&first(), 4, SCOPE),
+            id(&first(), 3, SCOPE),
+            // The other line's share of the same entry.
+            id(&hand([(some(&[1, 3, 5, 7]), Some(7))]), 4, SCOPE),
+            id(&hand([(some(&[0, 2, 4, 6]), Some(8))]), 4, SCOPE),
+            id(&first(), 4, "spool.other"),
+        ];
+        let distinct: std::collections::HashSet<&String> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn records_that_are_not_all_of_one_entry_have_an_id_of_their_own() {
+        let hands = [
+            hand([(Selection::All, None)]),
+            hand([(some(&[0, 1, 2, 3]), Some(7)), (some(&[4, 5, 6, 7]), Some(8))]),
+            hand([(some(&[0, 1, 2, 3]), Some(7)), (some(&[4, 5, 6, 7]), None)]),
+        ];
+        for hand in hands {
+            let (mut group, again) = (Group::new(8), id(&hand, 8, SCOPE));
+            assert_ne!(group.id(&hand, SCOPE), again);
+            assert_eq!(group.id(&hand, SCOPE).to_owned(), group.id(&hand, SCOPE));
+            assert!(!again.starts_with(SCOPE), "{again}");
+        }
     }
 }

@@ -15,10 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use logboom_record::{Receipt, Selection};
-use logboom_spool::{DestinationId, Durable, Read, Spool, Want};
+use logboom_spool::{AppendError, DestinationId, Durable, Read, Spool, State, Want};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::breaker::BreakerState;
 use super::entry::{self, Entry};
 use super::queue::Item;
 use super::{Destination, Parcel};
@@ -39,13 +41,14 @@ pub(super) struct Lag {
     /// Held while it is decided whether records go to the queue or to the spool.
     gate: Mutex<Gate>,
     grown: Notify,
+    stopped: Notify,
+    is_stopped: AtomicBool,
     id: OnceLock<DestinationId>,
 }
 
 #[derive(Debug, Default)]
 struct Gate {
-    reader: Option<AbortHandle>,
-    is_stopped: bool,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Lag {
@@ -58,13 +61,8 @@ impl Lag {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops reading: what is in the spool stays there.
-    pub(super) fn stop(&self) {
-        let mut gate = self.gate();
-        gate.is_stopped = true;
-        if let Some(reader) = gate.reader.take() {
-            reader.abort();
-        }
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
     }
 }
 
@@ -127,28 +125,47 @@ impl Destination {
         self.begin_reading();
     }
 
-    /// Waits for the disk to keep up, but not for a disk that does not.
-    pub(super) async fn spool_room(&self) {
+    /// Stops reading: what is in the spool stays there.
+    pub(super) async fn stop_reading(&self) {
+        self.lag.is_stopped.store(true, Ordering::Release);
+        self.lag.stopped.notify_one();
+        let reader = self.lag.gate().reader.take();
+        if let Some(reader) = reader {
+            drop(reader.await);
+        }
+    }
+
+    /// Gives what is held in the spool for this destination back to it: nobody has it in memory any
+    /// more.
+    pub(super) fn relinquish(&self) {
         if let Some(spool) = &self.common().spool {
+            spool.relinquish(self.spool_id(spool));
+        }
+    }
+
+    /// Waits for the disk to keep up, but not for a disk that is full or fails.
+    pub(super) async fn spool_room(&self) {
+        if let Some(spool) = self.common().spool.as_ref().filter(|s| s.state() == State::Good) {
             // When it is late, the spool says no, and the records are shed and counted.
             drop(tokio::time::timeout(DISK_PATIENCE, spool.room()).await);
         }
     }
 
     /// Takes records of a destination that lags, or begins to.
+    /// `may_hold` says whether they may be put into the queue beside the spool.
     pub(super) fn push_lagging(
         self: &Arc<Self>,
         parcel: &Arc<Parcel>,
         selection: Selection,
+        may_hold: bool,
         counted: &Count,
     ) {
         let records = selection.count(parcel.batch().len());
         let gate = self.lag.gate();
         let is_caught_up = !self.lag.is_set();
         self.enter(records, counted);
-        let hold = self.queue.has_room();
-        let appended = self.append(parcel, &selection, hold, None);
-        match appended {
+        let hold = may_hold && self.queue.has_room();
+        match self.append(parcel, &selection, hold) {
             Ok((entry, true)) => {
                 drop(gate);
                 self.enqueue(Item::new(parcel, selection, Some(entry)), false);
@@ -158,11 +175,11 @@ impl Destination {
                 self.note_left(records);
             }
             // Without a spool the queue's oldest go; behind others on disk these cannot overtake.
-            Err(()) if is_caught_up => {
+            Err(_) if is_caught_up => {
                 drop(gate);
                 self.enqueue(Item::new(parcel, selection, None), true);
             }
-            Err(()) => {
+            Err(_) => {
                 drop(gate);
                 self.book.dropped.add(DropReason::SpoolFull, records);
                 self.book.in_flight.leave(records);
@@ -180,15 +197,14 @@ impl Destination {
     }
 
     /// Appends a selection to the spool for this destination alone. Returns the entry and whether it
-    /// is held. An entry that is not held takes the receipt with it.
+    /// is held. The receipt waits for the sync, whatever else waits.
     fn append(
         &self,
         parcel: &Parcel,
         selection: &Selection,
         hold: bool,
-        receipt: Option<Arc<Receipt>>,
-    ) -> Result<(u64, bool), ()> {
-        let Some(spool) = &self.common().spool else { return Err(()) };
+    ) -> Result<(u64, bool), AppendError> {
+        let Some(spool) = &self.common().spool else { return Err(AppendError::Closed) };
         let batch = parcel.batch();
         let records = selection.count(batch.len());
         let extracted;
@@ -202,72 +218,105 @@ impl Destination {
         let key = entry::destination_key(self.name());
         entry::write(batch, &parcel.source, [(key, selection)].into_iter(), &mut head);
         let want = self.want(spool, parcel, records, hold);
-        let receipt = receipt.or_else(|| parcel.receipt.clone());
-        let durable = durable(receipt.filter(|_| !hold));
-        let appended = spool.append(&[&head, batch.arena()], &[want], durable).map_err(drop)?;
+        let durable = durable(parcel.receipt.clone());
+        let appended = spool.append(&[&head, batch.arena()], &[want], durable)?;
         Ok((appended.sequence, appended.held.first().copied().unwrap_or(false)))
     }
 
-    /// Leaves an item that was not delivered in the spool. False if it could not be.
-    pub(super) fn leave_in_spool(&self, item: &Item) -> bool {
-        let is_left =
-            item.held.is_some() || self.append(&item.parcel, &item.selection, false, None).is_ok();
-        if is_left {
-            self.book.spooled.enter(item.records);
+    /// Leaves an item that was not delivered in the spool. False if it could not be until `deadline`.
+    pub(super) async fn leave_in_spool(&self, item: &Item, deadline: Instant) -> bool {
+        let Some(spool) = &self.common().spool else { return false };
+        let id = self.spool_id(spool);
+        let is_held = item.held.is_some_and(|entry| spool.holds(id, entry));
+        while !is_held {
+            match self.append(&item.parcel, &item.selection, false) {
+                Ok(_) => break,
+                Err(AppendError::Closed | AppendError::TooLarge { .. }) => return false,
+                // More than the disk has taken so far, or more than it can.
+                Err(_) if tokio::time::timeout_at(deadline, spool.room()).await.is_err() => {
+                    return false;
+                }
+                Err(_) => {}
+            }
         }
-        is_left
+        self.book.spooled.enter(item.records);
+        true
     }
 
     /// Sees to it that somebody reads what is in the spool for this destination.
     fn begin_reading(self: &Arc<Self>) {
         let mut gate = self.lag.gate();
         self.lag.is_set.store(true, Ordering::Release);
-        if gate.reader.is_none() && !gate.is_stopped {
+        let is_running = gate.reader.as_ref().is_some_and(|reader| !reader.is_finished());
+        if !is_running && !self.lag.is_stopped() {
             let destination = Arc::clone(self);
-            let reader = tokio::spawn(async move { destination.read_spool().await });
-            gate.reader = Some(reader.abort_handle());
+            gate.reader = Some(tokio::spawn(async move { destination.read_spool().await }));
         }
         drop(gate);
         self.lag.grown.notify_one();
     }
 
-    /// Refills the queue from the spool until the lag is over.
+    /// Refills the queue from the spool until the lag is over, or reading is stopped.
     async fn read_spool(self: Arc<Self>) {
         let Some(spool) = self.common().spool.clone() else { return };
         let id = self.spool_id(&spool);
         loop {
             self.shed_beyond_share(&spool, id).await;
-            // Both are cancel safe.
+            // All of them are cancel safe.
             tokio::select! {
                 biased;
-                () = self.queue.half_room() => {}
+                () = self.lag.stopped.notified() => {}
+                () = self.wants_more() => {}
                 () = self.lag.grown.notified() => continue,
+            }
+            if self.lag.is_stopped() {
+                return;
             }
             let written = spool.written();
             let reading = spool.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || reading.read(id)).await else {
-                return;
-            };
-            match read {
+            // Not aborted: what it reads is held.
+            let read = tokio::task::spawn_blocking(move || reading.read(id)).await;
+            match read.unwrap_or(Ok(Read::NotYet)) {
+                // Given back when reading is stopped.
+                Ok(Read::Entry { .. }) if self.lag.is_stopped() => return,
                 Ok(Read::Entry { sequence, payload, records, .. }) => {
                     self.take_entry(sequence, payload, records as usize);
                 }
-                Ok(Read::NotYet) => written.await,
-                Ok(Read::CaughtUp) => {
-                    let mut gate = self.lag.gate();
-                    // Something may have been left there since.
-                    if !spool.waiting(id).is_lagging {
-                        self.lag.is_set.store(false, Ordering::Release);
-                        gate.reader = None;
-                        return;
-                    }
-                }
+                Ok(Read::NotYet) => tokio::select! {
+                    () = written => {}
+                    () = self.lag.stopped.notified() => return,
+                },
+                Ok(Read::CaughtUp) if self.is_over(&spool, id) => return,
+                Ok(Read::CaughtUp) => {}
                 Err(error) => {
                     let destination = self.name();
                     tracing::error!(destination, %error, "the spool cannot be read, trying again");
                     tokio::time::sleep(READ_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Ends the lag, unless something was left in the spool since it seemed to be over.
+    fn is_over(&self, spool: &Spool, id: DestinationId) -> bool {
+        let mut gate = self.lag.gate();
+        let is_over = !spool.waiting(id).is_lagging;
+        if is_over {
+            self.lag.is_set.store(false, Ordering::Release);
+            gate.reader = None;
+        }
+        is_over
+    }
+
+    /// Ready when it is time to read on: the queue is half empty. While the destination is down, what
+    /// there is in memory is enough: the memory is for those that are up.
+    async fn wants_more(&self) {
+        loop {
+            self.queue.half_room().await;
+            if self.breaker() == BreakerState::Closed || self.queue.is_empty() {
+                return;
+            }
+            self.breaker.change().await;
         }
     }
 

@@ -17,6 +17,7 @@
 
 mod backoff;
 mod breaker;
+mod cap;
 mod connector;
 mod destination;
 mod entry;
@@ -206,3 +207,6 @@ fn lose(
         destination.book.in_flight.leave(records);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
         progress: Progress::default(),
         out: Vec::new(),
         is_handing_over: false,
+        idle_since: None,
         destination,
     };
     while worker.step().await {}
@@ -52,6 +53,7 @@ struct Worker {
     out: Vec<u8>,
     /// The line waits for this connection to end.
     is_handing_over: bool,
+    idle_since: Option<tokio::time::Instant>,
 }
 
 impl Worker {
@@ -79,6 +81,11 @@ impl Worker {
             destination.consider_growing(self.line);
             return true;
         }
+        if self.hand.is_empty() && self.connector.is_some() && destination.cap.is_wanted() {
+            // Another line waits for a connection, and this one has nothing to do with its own.
+            self.finish().await;
+            return true;
+        }
         self.wait(work).await
     }
 
@@ -103,38 +110,68 @@ impl Worker {
             self.out = Vec::new();
         }
         let Some(connector) = &mut self.connector else {
-            return !self.destination.queue.leave(self.line);
+            if self.destination.queue.leave(self.line) {
+                return false;
+            }
+            // What is at the front waits for another connection.
+            work.await;
+            return true;
         };
-        let is_idle = self.hand.is_empty();
+        let idle_since = match self.idle_since {
+            _ if !self.hand.is_empty() => None,
+            None => Some(tokio::time::Instant::now()),
+            since => since,
+        };
+        self.idle_since = idle_since;
+        let idle_until = idle_since.map_or_else(far_away, |since| since + IDLE);
         // All three are cancel safe.
         let news = tokio::select! {
             () = work => return true,
             news = connector.news(&mut self.progress) => news,
-            () = tokio::time::sleep(IDLE), if is_idle => {
+            () = tokio::time::sleep_until(idle_until) => {
                 self.finish().await;
                 self.destination.queue.shrink(IDLE);
                 return true;
             }
         };
         if let Err(failure) = news {
-            self.lost(failure).await;
+            self.lost(failure);
         }
         true
     }
 
-    /// Sends what is in hand over a connection, which is opened if need be.
+    /// Sends what is in hand over a connection, which is opened if need be, when the breaker lets it.
     async fn send(&mut self) {
         if let Some(Err(failure)) = self.connector.as_mut().map(Connector::check) {
-            self.lost(failure).await;
+            self.lost(failure);
         }
-        if !self.connect().await {
-            return;
+        let destination = Arc::clone(&self.destination);
+        let admitted = destination.breaker.admit().await;
+        if let Err(failure) = self.connect_and_send().await {
+            // Whoever probes notes what it found before another may.
+            self.note(failure);
         }
-        let Some(connector) = &mut self.connector else { return };
-        match connector.send(&self.hand, &mut self.out, &mut self.progress).await {
-            Ok(sent) => self.hand.note_sent(sent),
-            Err(failure) => self.fail(failure).await,
+        drop(admitted);
+    }
+
+    async fn connect_and_send(&mut self) -> Result<(), Failure> {
+        if self.connector.is_none() {
+            let (connector, open) = Connector::open(&self.destination).await?;
+            self.connected = Instant::now();
+            self.progress.proven = false;
+            (self.connector, self.open) = (Some(connector), Some(open));
+            let (destination, connection) = (self.destination.name(), self.line.number);
+            tracing::debug!(destination, connection, "connected");
         }
+        let Some(connector) = &mut self.connector else { return Ok(()) };
+        let sent = connector.send(&self.hand, &mut self.out, &mut self.progress).await?;
+        self.hand.note_sent(sent);
+        Ok(())
+    }
+
+    /// Whether the connection has shown that the destination is good: by an answer, or by lasting.
+    fn is_good(&self) -> bool {
+        self.progress.proven || self.connected.elapsed() >= SETTLED
     }
 
     /// Enters into the books what has settled, and lets go of items that are done.
@@ -149,7 +186,7 @@ impl Worker {
             if outcome == Outcome::Delivered {
                 book.delivered.add(records);
                 book.attempts.add(AttemptOutcome::Ok, 1);
-                if self.connected.elapsed() >= SETTLED {
+                if self.is_good() {
                     destination.breaker.succeeded();
                 }
             }
@@ -173,57 +210,25 @@ impl Worker {
         }
     }
 
-    /// Connects if need be, when the breaker lets it. False when that failed.
-    async fn connect(&mut self) -> bool {
-        if self.connector.is_some() {
-            return true;
-        }
-        let destination = Arc::clone(&self.destination);
-        let admitted = destination.breaker.admit().await;
-        let opened = Connector::open(&destination).await;
-        match opened {
-            Ok((connector, open)) => {
-                self.connected = Instant::now();
-                (self.connector, self.open) = (Some(connector), Some(open));
-                let connection = self.line.number;
-                tracing::debug!(destination = destination.name(), connection, "connected");
-                drop(admitted);
-                true
-            }
-            Err(failure) => {
-                self.note(failure);
-                // Whoever probes must have noted what it found, and must not wait for itself.
-                drop(admitted);
-                drop(destination.breaker.admit().await);
-                false
-            }
-        }
-    }
-
     /// The connection is over. A peer that ends one at once is not called again at once.
-    async fn lost(&mut self, failure: Failure) {
-        let was_good = self.connected.elapsed() >= SETTLED;
-        if was_good && failure.outcome == AttemptOutcome::Closed {
+    fn lost(&mut self, failure: Failure) {
+        self.book_settled();
+        if self.is_good() && failure.outcome == AttemptOutcome::Closed {
             self.disconnect();
         } else {
-            self.fail(failure).await;
+            self.note(failure);
         }
     }
 
-    /// Notes a failure, and waits.
-    async fn fail(&mut self, failure: Failure) {
-        self.note(failure);
-        // The breaker has the wait: other connections share it, and their success ends it.
-        drop(self.destination.breaker.admit().await);
-    }
-
-    /// Counts a failure and says so; its records are to be sent again.
+    /// Counts a failure and says so. Its records are sent again when the breaker lets them.
     fn note(&mut self, failure: Failure) {
         self.book_settled();
-        if !failure.keeps_connection {
+        if failure.keeps_connection {
+            self.hand.unsend();
+        } else {
             self.disconnect();
         }
-        let destination = Arc::clone(&self.destination);
+        let destination = &self.destination;
         destination.book.attempts.add(failure.outcome, 1);
         let wait = destination.breaker.failed(failure.retry_after);
         if let Some(left_out) = destination.throttle.allow() {
@@ -247,9 +252,20 @@ impl Worker {
     }
 }
 
+/// As good as never.
+fn far_away() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(3600)
+}
+
 impl Drop for Worker {
     /// A worker that is stopped gives back what it has in hand.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let destination = self.destination.name();
+            tracing::error!(destination, "a connection's worker panicked; please report it");
+        } else if self.hand.is_empty() {
+            return;
+        }
         self.book_settled();
         self.disconnect();
         let front = self.hand.front().map(|(item, done)| (item.held, done));

@@ -7,25 +7,30 @@
 //! * **When it fails**: nothing is parked, and the caller counts that as a drop.
 //! * **May import**: nothing.
 //!
-//! Files of one JSON object a line, only ever appended to, named by the first id in them:
+//! Files of one JSON object a line, only ever appended to, named by the first id in them; beside each
+//! one, as soon as there is any, the ids of its letters that are gone:
 //!
 //! ```text
 //!  parked/00000000000000000001.ndjson
 //!   {"id":1,"parked":"<RFC 3339>","guest":"mine","kind":"trap","reason":"…","source":"edge",
 //!    "record":{…},"raw":"<base64>","image":"<base64>"}
 //!   {"id":2,…,"destination":"https://…","kind":"refused",…}
+//!  parked/00000000000000000001.gone
 //!   {"gone":1}
 //! ```
 //!
 //! `record` is the JSON form of the record, `raw` the frame byte for byte, `image` what is needed to
-//! replay it. A line with `gone` takes an earlier one out.
+//! replay it. When the last letter of a file is gone, both files are deleted. So that no id is given
+//! twice, the newest file stays even if it is empty.
 //!
-//! Concurrency: one lock around the file that is written, held for one write of all lines of a batch.
+//! Concurrency: one lock around all that writes, held for one write of all lines of a batch, and for
+//! its sync where that is asked for.
 
 mod read;
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,8 +44,10 @@ pub use read::{Filter, Letter, ParkError};
 
 /// Name of its folder in the data folder.
 pub const FOLDER: &str = "parked";
-/// A file is closed at this size, in bytes.
+/// A file is closed at this size in bytes, or at this part of what the park may take if that is less:
+/// room comes back a file at a time.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+const FILES_MIN: u64 = 16;
 
 /// Who could not do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +67,25 @@ pub struct Park {
     written: Mutex<Written>,
 }
 
-/// The file that is written to.
+/// What is known of the files.
 #[derive(Debug, Default)]
 struct Written {
-    file: Option<File>,
-    file_bytes: u64,
-    /// Bytes of all files; `None` before anything was written.
+    open: Option<Open>,
+    /// Bytes of all letters, gone ones included; `None` before anything was looked at.
     bytes: Option<u64>,
     next_id: u64,
+    /// The ids that are left in files of which some are gone, by the first id of the file.
+    left: HashMap<u64, Vec<u64>>,
+}
+
+/// The file that is written to.
+#[derive(Debug)]
+struct Open {
+    first: u64,
+    file: File,
+    bytes: u64,
+    /// Whether its entry in the folder would last.
+    is_entered: bool,
 }
 
 impl Park {
@@ -82,21 +100,28 @@ impl Park {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parks the records of `batch`, each for the kind and reason beside it. Returns how many were
-    /// parked: all, or none if the park is full or cannot be written, which is logged.
+    /// Parks the records of `batch`, each for the kind and reason beside it. Where they `must_last`,
+    /// because nobody else will have them, they are on the disk before this returns. Returns how many
+    /// were parked: all, or none if the park is full or cannot be written, which is logged.
     pub fn take<'a>(
         &self,
         batch: &Batch,
         source: &str,
         by: Parked<'_>,
         reasons: impl Iterator<Item = (&'a str, &'a str)>,
+        must_last: bool,
     ) -> usize {
         let mut written = self.written();
         let taken = self.open(&mut written).and_then(|()| {
             let first = written.next_id;
             let lines = lines(batch, source, by, reasons, first);
-            self.append(&mut written, &lines)?;
+            self.append(&mut written, &lines, must_last)?;
             written.next_id = first + batch.len() as u64;
+            let ids = first..written.next_id;
+            let file = written.open.as_ref().map(|open| open.first);
+            if let Some(left) = file.and_then(|file| written.left.get_mut(&file)) {
+                left.extend(ids);
+            }
             Ok(())
         });
         match taken {
@@ -109,77 +134,191 @@ impl Park {
         }
     }
 
-    /// Takes letters out: replayed, or no longer wanted.
+    /// The id that the next letter gets. Blocks.
     ///
     /// # Errors
-    /// When that cannot be written; then they stay.
-    pub fn forget(&self, ids: &[u64]) -> std::io::Result<()> {
-        let lines: String = ids.iter().map(|id| format!("{{\"gone\":{id}}}\n")).collect();
+    /// When the files cannot be read.
+    pub fn end(&self) -> std::io::Result<u64> {
         let mut written = self.written();
-        self.open(&mut written)?;
-        self.append(&mut written, lines.as_bytes())
+        self.look(&mut written)?;
+        Ok(written.next_id)
     }
 
-    /// Deletes files whose last letter is older than the age allowed. Returns how many.
+    /// Takes letters out: replayed, or no longer wanted. That works in a full park too, and makes
+    /// room as soon as no letter of a file is left. Blocks.
+    ///
+    /// # Errors
+    /// When that cannot be written; then some of them stay.
+    pub fn forget(&self, ids: &[u64]) -> std::io::Result<()> {
+        let mut written = self.written();
+        self.look(&mut written)?;
+        let files = read::files(&self.folder)?;
+        let mut of_file: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for id in ids {
+            let after = files.partition_point(|(first, _)| first <= id);
+            of_file.entry(after).or_default().push(*id);
+        }
+        for (after, mut ids) in of_file {
+            let Some((first, path)) = after.checked_sub(1).and_then(|at| files.get(at)) else {
+                continue;
+            };
+            ids.sort_unstable();
+            self.forget_in(&mut written, (*first, path), &ids)?;
+        }
+        Ok(())
+    }
+
+    /// Takes letters of one file out.
+    fn forget_in(
+        &self,
+        written: &mut Written,
+        (first, path): (u64, &Path),
+        ids: &[u64],
+    ) -> std::io::Result<()> {
+        let is_known = written.left.contains_key(&first);
+        let left = match written.left.remove(&first) {
+            Some(left) => left,
+            None => read::left(path)?,
+        };
+        let (gone, rest): (Vec<u64>, Vec<u64>) =
+            left.iter().copied().partition(|id| ids.binary_search(id).is_ok());
+        if gone.is_empty() {
+            written.left.insert(first, left);
+            return Ok(());
+        }
+        if rest.is_empty() {
+            return self.delete(written, (first, path));
+        }
+        let lines: String = gone.iter().map(|id| format!("{{\"gone\":{id}}}\n")).collect();
+        // What an earlier process has left torn must not spoil the first line.
+        let lines = if is_known { lines } else { format!("\n{lines}") };
+        let mut options = File::options();
+        let path = path.with_extension(read::GONE);
+        let mut file = options.create(true).append(true).mode(0o600).open(path)?;
+        // After an error it is no longer known, and is read again.
+        file.write_all(lines.as_bytes())?;
+        written.left.insert(first, rest);
+        Ok(())
+    }
+
+    /// Deletes a file of letters and what goes with it. If it was the last, another takes its place.
+    fn delete(&self, written: &mut Written, (first, path): (u64, &Path)) -> std::io::Result<()> {
+        let bytes = path.metadata()?.len();
+        written.open.take_if(|open| open.first == first);
+        std::fs::remove_file(path)?;
+        written.bytes = written.bytes.map(|all| all.saturating_sub(bytes));
+        written.left.remove(&first);
+        remove_if_any(&path.with_extension(read::GONE))?;
+        if written.open.is_none() {
+            self.open(written)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes files whose last letter is older than the age allowed. Returns how many. Blocks.
     ///
     /// # Errors
     /// When the folder cannot be read or a file not be deleted.
     pub fn expire(&self) -> std::io::Result<usize> {
         let mut written = self.written();
+        self.look(&mut written)?;
         let mut expired = 0;
-        for (_, path) in read::files(&self.folder)? {
+        for (first, path) in read::files(&self.folder)? {
             let found = path.metadata()?;
-            if found.modified()?.elapsed().is_ok_and(|age| age > self.age_max) {
-                std::fs::remove_file(&path)?;
+            let is_newest = first >= written.next_id;
+            let is_old = found.modified()?.elapsed().is_ok_and(|age| age > self.age_max);
+            if is_old && !is_newest {
+                self.delete(&mut written, (first, &path))?;
                 expired += 1;
-                let ids = written.next_id;
-                // The file that was open may be the one that is gone.
-                *written = Written { next_id: ids, ..Written::default() };
             }
         }
         Ok(expired)
     }
 
-    /// Sees to it that there is a file to write to.
-    fn open(&self, written: &mut Written) -> std::io::Result<()> {
-        if written.bytes.is_none() {
-            std::fs::create_dir_all(&self.folder)?;
-            let mut bytes = 0;
-            let files = read::files(&self.folder)?;
-            for (_, path) in &files {
-                bytes += path.metadata()?.len();
-            }
-            let last = files.last().map_or(Ok(0), |(first, path)| read::last_id(*first, path))?;
-            written.next_id = written.next_id.max(last + 1);
-            written.bytes = Some(bytes);
+    /// Sees to it that it is known what there is.
+    fn look(&self, written: &mut Written) -> std::io::Result<()> {
+        if written.bytes.is_some() {
+            return Ok(());
         }
-        if written.file.is_none() || written.file_bytes >= FILE_BYTES_MAX {
-            let path = self.folder.join(format!("{:020}.ndjson", written.next_id));
-            // It holds what records say: for the owner alone.
-            let mut options = File::options();
-            let file = options.create(true).append(true).mode(0o600).open(path)?;
-            written.file_bytes = file.metadata()?.len();
-            written.file = Some(file);
+        let mut bytes = 0;
+        let files = read::files(&self.folder)?;
+        for (_, path) in &files {
+            bytes += path.metadata()?.len();
         }
+        let last = files.last().map_or(Ok(0), |(first, path)| read::last_id(*first, path))?;
+        written.next_id = written.next_id.max(last + 1);
+        written.bytes = Some(bytes);
         Ok(())
     }
 
-    fn append(&self, written: &mut Written, lines: &[u8]) -> std::io::Result<()> {
+    /// Sees to it that there is a file to write to.
+    fn open(&self, written: &mut Written) -> std::io::Result<()> {
+        self.look(written)?;
+        let file_bytes_max = FILE_BYTES_MAX.min(self.bytes_max / FILES_MIN);
+        if written.open.as_ref().is_some_and(|open| open.bytes < file_bytes_max) {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        let first = written.next_id;
+        let path = self.folder.join(format!("{first:020}.{}", read::LETTERS));
+        // Of a file of that name that somebody has removed.
+        remove_if_any(&path.with_extension(read::GONE))?;
+        // It holds what records say: for the owner alone.
+        let mut options = File::options();
+        let mut file = options.create(true).append(true).mode(0o600).open(path)?;
+        let mut bytes = file.metadata()?.len();
+        if bytes > 0 {
+            // It has no letter, but what an earlier process has left torn.
+            file.write_all(b"\n")?;
+            bytes += 1;
+            written.bytes = written.bytes.map(|all| all + 1);
+        }
+        written.open = Some(Open { first, file, bytes, is_entered: false });
+        Ok(())
+    }
+
+    fn append(&self, written: &mut Written, lines: &[u8], sync: bool) -> std::io::Result<()> {
         let held = written.bytes.unwrap_or(0);
-        if held + lines.len() as u64 > self.bytes_max {
+        let more = lines.len() as u64;
+        if held + more > self.bytes_max {
             let most = self.bytes_max;
             let message = format!("the park has {held} bytes, {most} are allowed ([parked] max)");
             return Err(std::io::Error::other(message));
         }
-        let Some(mut file) = written.file.as_ref() else { return Ok(()) };
-        if let Err(error) = file.write_all(lines) {
-            // A torn line would spoil the next one.
-            file.set_len(written.file_bytes)?;
+        let Some(open) = written.open.as_mut() else { return Ok(()) };
+        let mut appended = open.file.write_all(lines);
+        if sync {
+            appended = appended.and_then(|()| self.sync(open));
+        }
+        if let Err(error) = appended {
+            // What is not parked must not be found, and a torn line would spoil the next one.
+            if open.file.set_len(open.bytes).is_err() {
+                (written.open, written.bytes) = (None, None);
+            }
             return Err(error);
         }
-        written.file_bytes += lines.len() as u64;
-        written.bytes = Some(held + lines.len() as u64);
+        open.bytes += more;
+        written.bytes = Some(held + more);
         Ok(())
+    }
+
+    /// Makes what a file has, and that it is there, outlast a crash of the machine.
+    fn sync(&self, open: &mut Open) -> std::io::Result<()> {
+        open.file.sync_data()?;
+        if !open.is_entered {
+            File::open(&self.folder)?.sync_all()?;
+            // The folder itself may be new.
+            self.folder.parent().map_or(Ok(()), |data| File::open(data)?.sync_all())?;
+            open.is_entered = true;
+        }
+        Ok(())
+    }
+}
+
+fn remove_if_any(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

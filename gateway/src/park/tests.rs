@@ -32,9 +32,13 @@ fn batch(bodies: &[&str]) -> Batch {
     batch
 }
 
+fn ids(park: &Park, filter: &Filter) -> Vec<u64> {
+    park.letters(filter).unwrap().iter().map(|letter| letter.id).collect()
+}
+
 fn take(park: &Park, by: Parked<'_>, bodies: &[&str]) -> usize {
     let reasons = std::iter::repeat_n(("trap", "it said \"no\""), bodies.len());
-    park.take(&batch(bodies), "edge", by, reasons)
+    park.take(&batch(bodies), "edge", by, reasons, true)
 }
 
 #[test]
@@ -78,4 +82,106 @@ fn letters_expire_with_their_file() {
     assert!(park.letters(&Filter::default()).unwrap().is_empty());
     take(&park, Parked::Guest("mine"), &["two"]);
     assert_eq!(park.letters(&Filter::default()).unwrap()[0].id, 2);
+}
+
+#[test]
+fn forgetting_makes_room_in_a_full_park() {
+    let scratch = Scratch::new("room");
+    let park = Park::new(&scratch.0, 4000, Duration::from_secs(3600));
+    let by = Parked::Guest("mine");
+    while take(&park, by, &["x", "y"]) == 2 {}
+    let all = ids(&park, &Filter::default());
+    assert_eq!(take(&park, by, &["x"; 2]), 0);
+    park.forget(&[1]).unwrap();
+    assert_eq!(ids(&park, &Filter::default()), all[1..]);
+    assert_eq!(take(&park, by, &["x"; 2]), 0, "half of a file makes no room");
+    // Twice, and together with some that never were.
+    park.forget(&[1, 2, 2, 1000]).unwrap();
+    assert_eq!(take(&park, by, &["x"; 2]), 2);
+    assert_eq!(ids(&park, &Filter::default())[..all.len() - 2], all[2..]);
+}
+
+#[test]
+fn a_file_without_letters_is_deleted_and_no_id_is_given_twice() {
+    let scratch = Scratch::new("empty");
+    let park = scratch.park();
+    take(&park, Parked::Guest("mine"), &["one", "two"]);
+    park.forget(&[1]).unwrap();
+    // The file is still written to: what comes later counts.
+    take(&park, Parked::Guest("mine"), &["three"]);
+    park.forget(&[2]).unwrap();
+    assert_eq!(ids(&park, &Filter::default()), [3]);
+    park.forget(&[3]).unwrap();
+    let files: Vec<_> = std::fs::read_dir(scratch.0.join(FOLDER)).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let park = scratch.park();
+    take(&park, Parked::Guest("mine"), &["four"]);
+    assert_eq!(ids(&park, &Filter::default()), [4]);
+    assert_eq!(park.end().unwrap(), 5);
+}
+
+#[test]
+fn what_is_gone_stays_gone_when_a_later_file_goes() {
+    let scratch = Scratch::new("gone");
+    let park = Park::new(&scratch.0, 16_000, Duration::from_secs(3600));
+    let long = "x".repeat(1000);
+    for _ in 0..3 {
+        take(&park, Parked::Guest("mine"), &[&long, "y"]);
+    }
+    park.forget(&[1, 4]).unwrap();
+    park.forget(&[3, 5, 6]).unwrap();
+    assert_eq!(ids(&park, &Filter::default()), [2]);
+}
+
+#[test]
+fn a_torn_line_spoils_nothing_but_itself() {
+    let scratch = Scratch::new("torn");
+    let park = scratch.park();
+    take(&park, Parked::Guest("mine"), &["one", "two", "three", "four"]);
+    park.forget(&[1]).unwrap();
+    let folder = scratch.0.join(FOLDER);
+    let tear = |name: &str, text: &[u8]| {
+        let mut options = File::options();
+        let mut file = options.create(true).append(true).open(folder.join(name)).unwrap();
+        file.write_all(text).unwrap();
+    };
+    tear("00000000000000000001.gone", b"{\"gone\":2");
+    tear("00000000000000000001.ndjson", b"{\"id\":5,\"pa");
+    tear("00000000000000000005.ndjson", b"{\"id\":5,\"pa");
+    let park = scratch.park();
+    assert_eq!(ids(&park, &Filter::default()), [2, 3, 4]);
+    park.forget(&[3]).unwrap();
+    assert_eq!(take(&park, Parked::Guest("mine"), &["five"]), 1);
+    assert_eq!(ids(&scratch.park(), &Filter::default()), [2, 4, 5]);
+}
+
+#[test]
+fn only_what_is_asked_for_is_read() {
+    let scratch = Scratch::new("early");
+    let park = scratch.park();
+    take(&park, Parked::Guest("mine"), &["one", "two"]);
+    // A folder cannot be read as a file.
+    let later = scratch.0.join(FOLDER).join("00000000000000000009.ndjson");
+    std::fs::create_dir(&later).unwrap();
+    let two = Filter { limit: 2, ..Filter::default() };
+    assert_eq!(ids(&park, &two), [1, 2]);
+    assert_eq!(ids(&park, &Filter { ids: [2].into(), ..Filter::default() }), [2]);
+    assert_eq!(ids(&park, &Filter { before: Some(9), ..Filter::default() }), [1, 2]);
+    assert!(park.letters(&Filter::default()).is_err());
+    std::fs::remove_dir(&later).unwrap();
+    let earlier = scratch.0.join(FOLDER).join("00000000000000000000.ndjson");
+    std::fs::create_dir(&earlier).unwrap();
+    assert_eq!(ids(&park, &Filter { after: 1, ..Filter::default() }), [2]);
+}
+
+#[test]
+fn the_newest_file_expires_and_its_ids_are_not_given_again() {
+    let scratch = Scratch::new("age-restart");
+    let old = || Park::new(&scratch.0, 1 << 20, Duration::ZERO);
+    take(&old(), Parked::Guest("mine"), &["one"]);
+    assert_eq!(old().expire().unwrap(), 1);
+    assert_eq!(old().expire().unwrap(), 0);
+    let park = old();
+    take(&park, Parked::Guest("mine"), &["two"]);
+    assert_eq!(ids(&park, &Filter::default()), [2]);
 }

@@ -133,7 +133,7 @@ impl Pipeline {
                     (fault.kind.keyword(), fault.message.as_str())
                 });
                 let by = Parked::Guest(slot.guest.name());
-                let parked = self.park.take(&batch, &book.name, by, reasons);
+                let parked = self.park.take(&batch, &book.name, by, reasons, true);
                 book.parked.add(parked);
                 book.dropped.add(DropReason::ParkFailed, guilty.len() - parked);
                 true

@@ -3,9 +3,9 @@
 //! Flows hold their generation; when the last batch that was on its way through an old one is done,
 //! the destinations that the new one no longer has are shut down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -21,8 +21,8 @@ use crate::outbound::{Common, Destination, DestinationSettings};
 use crate::pipeline::{Pipeline, Slot};
 use crate::route::Table;
 
-/// The smallest queue that a destination is given, however many there are.
-const QUEUE_BYTES_MIN: usize = 256 << 10;
+/// The smallest queue that a destination is given, however many there are: one batch of a quiet app.
+const QUEUE_BYTES_MIN: usize = 16 << 10;
 
 /// A configuration in force.
 pub(super) struct Generation {
@@ -103,14 +103,18 @@ impl Plan {
         let names: Vec<String> = self.settings.iter().map(|s| s.canonical.clone()).collect();
         let books = standing.ledger.open_destinations(&names);
         let destinations = self.settings.into_iter().zip(books).map(|(settings, book)| {
-            if let Some(known) = old.remove(settings.canonical.as_str()) {
+            let held = old.remove(settings.canonical.as_str()).cloned();
+            // One that was taken out a while ago may still be waiting for its last batch.
+            if let Some(known) = held.or_else(|| standing.find(&settings.canonical)) {
                 known.change(settings);
-                return Arc::clone(known);
+                return known;
             }
             Destination::start(settings, book, Arc::clone(outbound))
         });
+        let destinations: Vec<Arc<Destination>> = destinations.collect();
+        standing.note_in_force(&destinations);
         let generation = Arc::new(Generation {
-            destinations: destinations.collect(),
+            destinations,
             table: Table::new(&self.drains, self.routes),
             outbound: Arc::clone(outbound),
             retired: Mutex::default(),
@@ -270,9 +274,46 @@ fn flows(
     flows.collect()
 }
 
+/// Destinations that are in service, in force or not.
+#[derive(Default)]
+pub(super) struct Known {
+    by_name: HashMap<String, Weak<Destination>>,
+    /// Names that the newest generation has.
+    in_force: HashSet<String>,
+}
+
 impl Standing {
+    /// The destination of that name, if it is in service.
+    fn find(&self, name: &str) -> Option<Arc<Destination>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.by_name.get(name).and_then(Weak::upgrade)
+    }
+
+    /// The destination of that name, if the newest generation has it.
+    pub(super) fn in_force(&self, name: &str) -> Option<Arc<Destination>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.in_force.contains(name).then(|| known.by_name.get(name))?;
+        found.and_then(Weak::upgrade)
+    }
+
+    /// Notes the destinations of the newest generation.
+    fn note_in_force(&self, destinations: &[Arc<Destination>]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.in_force = destinations.iter().map(|d| d.name().to_owned()).collect();
+        for destination in destinations {
+            known.by_name.insert(destination.name().to_owned(), Arc::downgrade(destination));
+        }
+    }
+
     /// Shuts a destination down that no order names any more.
     fn retire(self: &Arc<Self>, destination: Arc<Destination>, runtime: &Handle) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.in_force.contains(destination.name()) {
+            return;
+        }
+        // From here on it cannot come back, only be made anew.
+        known.by_name.remove(destination.name());
+        drop(known);
         let deadline = Instant::now() + self.shutdown;
         let name = destination.name().to_owned();
         let task = runtime.spawn(async move { destination.shutdown(deadline).await });

@@ -14,7 +14,9 @@ mod generation;
 mod guests;
 mod operate;
 mod reload;
+mod replay;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +27,7 @@ use logboom_host::LoadError;
 use logboom_spool::{Damage, Spool};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -37,11 +40,12 @@ use crate::park::Park;
 use crate::telemetry::exposition::{self, Exposition};
 use crate::telemetry::ledger::{DropReason, Ledger};
 use flow::{Flow, Inlet};
-use generation::{Generation, Plan};
+use generation::{Generation, Known, Plan};
 use guests::Loaded;
 pub use guests::standard_guest;
-use operate::Operator;
+use operate::{InForce, Operator};
 pub use reload::ReloadError;
+use replay::Replays;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +128,7 @@ pub(crate) struct Standing {
     outbound: Arc<Common>,
     ingest: ingest::Common,
     tls: Mutex<TlsClients>,
+    known: Mutex<Known>,
     /// Destinations that no order names any more, on their way out.
     retiring: Mutex<Vec<(String, JoinHandle<()>)>>,
     control: std::net::SocketAddr,
@@ -156,7 +161,10 @@ pub struct Gateway {
     pub control: std::net::SocketAddr,
     standing: Arc<Standing>,
     /// What is in force; the async lock is held for the length of a reload.
-    force: Arc<tokio::sync::Mutex<Force>>,
+    force: tokio::sync::Mutex<Force>,
+    /// The same for those who must not wait for that.
+    in_force: Arc<ArcSwap<InForce>>,
+    replays: Arc<Replays>,
     exposition: Arc<Exposition>,
     control_task: JoinHandle<()>,
     is_ready: Arc<AtomicBool>,
@@ -208,9 +216,14 @@ pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Gateway,
     let exposition = Arc::new(Exposition { ledger: Arc::clone(&ledger), guests: guests_shown });
     let auth_key = config.control.auth_key.clone();
     let force = Force { config, guests, generation, sources, leaving: Vec::new() };
-    let force = Arc::new(tokio::sync::Mutex::new(force));
+    let in_force = Arc::new(ArcSwap::new(InForce::of(&force)));
+    let replays = Replays::new(Arc::clone(&standing.outbound.park), Handle::current());
     let (stop_control, control_stopped) = watch::channel(false);
-    let operator = Operator { standing: Arc::clone(&standing), force: Arc::clone(&force) };
+    let operator = Operator {
+        standing: Arc::clone(&standing),
+        in_force: Arc::clone(&in_force),
+        replays: Arc::clone(&replays),
+    };
     let control = Control {
         exposition: Arc::clone(&exposition),
         handle: metrics,
@@ -224,7 +237,9 @@ pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Gateway,
         listening,
         control: control_address,
         standing,
-        force,
+        force: tokio::sync::Mutex::new(force),
+        in_force,
+        replays,
         exposition,
         control_task,
         is_ready,
@@ -257,6 +272,7 @@ fn stand(
         outbound,
         ingest,
         tls: Mutex::default(),
+        known: Mutex::default(),
         retiring: Mutex::default(),
         control,
         shutdown: config.limits.shutdown,
@@ -290,9 +306,10 @@ fn open_spool(config: &Config, losses: &Arc<Losses>) -> Result<Spool, StartError
 /// Says for which destinations the spool has records though no order names them.
 fn report_orphans(standing: &Standing) {
     let Some(spool) = &standing.outbound.spool else { return };
-    let known = standing.ledger.destinations();
+    let books = standing.ledger.destinations();
+    let known: HashSet<&str> = books.iter().map(|book| book.name.as_str()).collect();
     for (_, destination, waiting) in spool.lagging() {
-        if known.iter().all(|book| book.name != destination) {
+        if !known.contains(destination.as_str()) {
             let records = waiting.records;
             tracing::warn!(
                 destination,
@@ -322,6 +339,7 @@ impl Gateway {
     pub async fn shutdown(self) {
         let deadline = tokio::time::Instant::now() + self.standing.shutdown;
         self.is_ready.store(false, Ordering::Relaxed);
+        self.replays.stop().await;
         let mut force = self.force.lock().await;
         let sources = std::mem::take(&mut force.sources);
         sources.iter().for_each(|source| source.listening.stop());
@@ -354,6 +372,11 @@ impl Gateway {
             if tokio::time::timeout(SPOOL_GRACE, closing).await.is_err() {
                 tracing::error!("the spool could not be closed in time");
             }
+        }
+        let replays = Arc::clone(&self.replays);
+        let finishing = tokio::task::spawn_blocking(move || replays.finish());
+        if tokio::time::timeout(SPOOL_GRACE, finishing).await.is_err() {
+            tracing::error!("replayed records could not be taken out of the park in time");
         }
         self.stop_control.send(true).unwrap_or_default();
         let mut control = self.control_task;

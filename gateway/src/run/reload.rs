@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::generation::Plan;
 use super::guests;
-use super::{Force, Gateway, Source, Standing, StartError, serve};
+use super::{Force, Gateway, InForce, Source, Standing, StartError, serve};
 use crate::config::{Config, Problems};
 use crate::ingest;
 
@@ -79,6 +79,7 @@ impl Gateway {
         force.leaving.retain(|task| !task.is_finished());
         let shown = loaded.iter().map(|loaded| Arc::clone(&loaded.guest)).collect();
         self.exposition.guests.store(Arc::new(shown));
+        self.in_force.store(InForce::of(force));
         note_what_needs_a_restart(&force.config, &config);
         force.guests = loaded;
         force.config = config;
@@ -105,8 +106,10 @@ impl Gateway {
     }
 
     /// Lets go of parked records that are too old.
-    pub fn expire_parked(&self) {
-        match self.standing.outbound.park.expire() {
+    pub async fn expire_parked(&self) {
+        let park = Arc::clone(&self.standing.outbound.park);
+        let expired = tokio::task::spawn_blocking(move || park.expire()).await;
+        match expired.unwrap_or(Ok(0)) {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "parked records expired"),
             Err(error) => tracing::error!(%error, "parked records could not be expired"),

@@ -77,12 +77,12 @@ impl Exposition {
 
     /// Notes where a destination stands.
     pub fn publish_standpoint(&self, destination: &str, is_open: bool, oldest: Duration) {
-        let labels = [("destination", destination)];
-        if is_open || oldest > Duration::ZERO || self.ledger.is_used(destination) {
-            gauge(metric::OUTBOUND_BREAKER, &labels, u64::from(is_open));
-            metrics::gauge!(metric::OUTBOUND_OLDEST, self::labels(&labels))
-                .set(oldest.as_secs_f64());
+        if !self.ledger.is_used(destination) {
+            return;
         }
+        let labels = [("destination", destination)];
+        gauge(metric::OUTBOUND_BREAKER, &labels, u64::from(is_open));
+        metrics::gauge!(metric::OUTBOUND_OLDEST, self::labels(&labels)).set(oldest.as_secs_f64());
     }
 
     /// Writes the page.
@@ -198,7 +198,8 @@ fn publish_destination(book: &DestinationBook) {
     counter(metric::OUTBOUND_REPLAYED, &destination, book.replayed.get());
     counter(metric::OUTBOUND_DELIVERED, &destination, book.delivered.get());
     counter(metric::OUTBOUND_DELIVERED_BYTES, &destination, book.delivered_bytes.get());
-    for (reason, n) in book.dropped.iter() {
+    // Reasons and outcomes that never were have no lines either: there are some twenty of them.
+    for (reason, n) in book.dropped.iter().filter(|(_, n)| *n > 0) {
         counter(metric::OUTBOUND_DROPPED, &[destination[0], ("reason", reason.keyword())], n);
     }
     counter(metric::OUTBOUND_PARKED, &destination, book.parked.get());
@@ -207,7 +208,7 @@ fn publish_destination(book: &DestinationBook) {
     gauge(metric::OUTBOUND_QUEUE_BYTES, &destination, book.queue_bytes.get());
     gauge(metric::OUTBOUND_CONNECTIONS, &destination, book.connections.get());
     counter(metric::OUTBOUND_CONNECTS, &destination, book.connects.get());
-    for (outcome, n) in book.attempts.iter() {
+    for (outcome, n) in book.attempts.iter().filter(|(_, n)| *n > 0) {
         counter(metric::OUTBOUND_ATTEMPTS, &[destination[0], ("outcome", outcome.keyword())], n);
     }
 }
@@ -218,4 +219,36 @@ fn resident_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::{AttemptOutcome, DropReason};
+    use super::*;
+
+    #[test]
+    fn a_destination_has_lines_for_what_it_has_seen() {
+        let ledger = Arc::<Ledger>::default();
+        let names = ["file:///used".to_owned(), "file:///idle".to_owned()];
+        let books = ledger.open_destinations(&names);
+        books[0].recovered.add(2);
+        books[0].dropped.add(DropReason::Shed, 1);
+        books[0].attempts.add(AttemptOutcome::Reset, 1);
+        let exposition = Exposition { ledger, guests: ArcSwap::default() };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let page = metrics::with_local_recorder(&recorder, || {
+            names.iter().for_each(|name| exposition.publish_standpoint(name, true, Duration::ZERO));
+            exposition.page(&recorder.handle())
+        });
+        assert!(!page.contains("file:///idle"), "{page}");
+        for name in [metric::OUTBOUND_ACCEPTED, metric::OUTBOUND_DELIVERED] {
+            assert!(
+                page.contains(&format!("{name}{{destination=\"file:///used\"}} 0\n")),
+                "{page}"
+            );
+        }
+        let values = |label: &str| page.matches(&format!("{label}=\"")).count();
+        assert_eq!((values("reason"), values("outcome")), (1, 1), "{page}");
+        assert!(page.contains("reason=\"shed\"} 1") && page.contains("outcome=\"reset\"} 1"));
+    }
 }

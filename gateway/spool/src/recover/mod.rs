@@ -301,7 +301,6 @@ impl<'a> Opening<'a> {
             self.inner.next = (self.inner.next / ERA + 1).saturating_mul(ERA);
         }
         self.recovery.next_sequence = self.inner.next;
-        self.inner.may_delete = true;
         self.inner.stats.quarantined_bytes = self.recovery.quarantined_bytes;
         let all = (0..).map(DestinationId).zip(&self.inner.destinations);
         let lagging = all.filter(|(_, d)| d.lag.is_some()).map(|(destination, d)| Recovered {
@@ -440,7 +439,7 @@ fn empty() -> Inner {
         file_id_next: 0,
         segments: VecDeque::new(),
         changed: Vec::new(),
-        may_delete: false,
+        keeper: (0, 0),
         wake: false,
         is_awaited: false,
         closing: false,

@@ -5,6 +5,7 @@ mod basic;
 mod faults;
 mod format;
 mod inspect;
+mod keep;
 mod model;
 mod threads;
 

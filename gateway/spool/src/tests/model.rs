@@ -28,6 +28,11 @@ pub(crate) enum Op {
         destination: usize,
         which: usize,
     },
+    /// Finishes one record of two of such an entry.
+    Begin {
+        destination: usize,
+        which: usize,
+    },
     Read {
         destination: usize,
     },
@@ -36,6 +41,9 @@ pub(crate) enum Op {
         keep: u64,
     },
     Forget {
+        destination: usize,
+    },
+    Relinquish {
         destination: usize,
     },
     Step {
@@ -59,6 +67,8 @@ pub(crate) enum Op {
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     payload: Vec<u8>,
+    /// Who wanted it, as far as the disk has it.
+    wanted: BTreeSet<usize>,
     /// Who wants it still.
     pub(crate) wants: BTreeSet<usize>,
     is_acked: Arc<Mutex<Option<bool>>>,
@@ -70,6 +80,8 @@ pub(crate) struct Model {
     pub(crate) known: BTreeMap<u64, Known>,
     /// In the caller's hands.
     pub(crate) held: Vec<BTreeSet<u64>>,
+    /// Destinations and entries in their hands of which one record is finished.
+    begun: BTreeSet<(usize, u64)>,
     given: u64,
     flips: u64,
     options: Options,
@@ -81,8 +93,8 @@ impl Model {
         let options = small();
         let spool = Some(Stepped::open(&sim, options));
         let held = vec![BTreeSet::new(); NAMES.len()];
-        let mut model =
-            Self { sim, spool, known: BTreeMap::new(), held, given: 0, flips: 0, options };
+        let (known, begun) = (BTreeMap::new(), BTreeSet::new());
+        let mut model = Self { sim, spool, known, held, begun, given: 0, flips: 0, options };
         model.register();
         model
     }
@@ -94,6 +106,7 @@ impl Model {
             spool: None,
             known: self.known.clone(),
             held: self.held.clone(),
+            begun: BTreeSet::new(),
             given: self.given,
             flips: 1,
             options: self.options,
@@ -127,10 +140,26 @@ impl Model {
                 self.held[destination].remove(&sequence);
                 self.known.get_mut(&sequence).unwrap().wants.remove(&destination);
             }
+            Op::Begin { destination, which } => {
+                let held = &self.held[destination];
+                let sequence = held.iter().nth(which % held.len().max(1)).copied();
+                let is_new = |sequence: &u64| self.begun.insert((destination, *sequence));
+                if let Some(sequence) = sequence.filter(is_new) {
+                    let id = self.id(destination);
+                    self.spool().shared.done(id, sequence, 1);
+                }
+            }
             Op::Read { destination } => {
                 let id = self.id(destination);
-                if let Ok(Read::Entry { sequence, payload, .. }) = self.spool().shared.read(id) {
-                    self.was_given(destination, sequence, &payload);
+                match self.spool().shared.read(id) {
+                    Ok(Read::Entry { sequence, payload, .. }) => {
+                        self.was_given(destination, sequence, &payload);
+                    }
+                    Ok(Read::CaughtUp) if self.flips == 0 => {
+                        assert_eq!(self.lagging(destination), [0; 0], "never given out");
+                        assert_eq!(self.lost(id), 0, "counted, and not there");
+                    }
+                    _ => {}
                 }
             }
             Op::Shed { destination, keep } => {
@@ -150,10 +179,19 @@ impl Model {
                     known.wants.remove(&destination);
                 }
             }
+            Op::Relinquish { destination } => self.relinquish(destination),
             Op::Step { ms } => {
                 let spool = self.spool();
                 spool.now += Duration::from_millis(ms);
                 spool.writer.step(spool.now);
+                let mut inner = spool.shared.lock();
+                let (next, frontier) = (inner.segments[0].next, inner.frontier());
+                let is_garbage = inner.segments.len() > 1 && next <= frontier;
+                assert_eq!(inner.has_garbage(), is_garbage);
+                assert!(
+                    !is_garbage || inner.state != State::Good,
+                    "nobody needs the oldest segment"
+                );
             }
             Op::FailAt { nth, fault } => {
                 let fault = ERRNOS.get(fault).map_or(Fault::Short, |errno| Fault::Errno(*errno));
@@ -208,10 +246,44 @@ impl Model {
                 self.held[*destination].insert(appended.sequence);
             }
         }
-        let known = Known { payload, wants: ids.into_iter().collect(), is_acked };
+        let wants: BTreeSet<usize> = ids.into_iter().collect();
+        let known = Known { payload, wanted: wants.clone(), wants, is_acked };
         assert!(self.known.insert(appended.sequence, known).is_none(), "a sequence given twice");
         assert!(appended.sequence >= self.given);
         self.given = appended.sequence + 1;
+    }
+
+    /// All from the first held entry on comes again, whole.
+    fn relinquish(&mut self, destination: usize) {
+        let id = self.id(destination);
+        let held = std::mem::take(&mut self.held[destination]);
+        self.begun.retain(|(d, _)| *d != destination);
+        if let Some(first) = held.first() {
+            let again = self.known.range_mut(first..);
+            for (_, known) in again.filter(|(_, known)| known.wanted.contains(&destination)) {
+                known.wants.insert(destination);
+            }
+        }
+        for sequence in &held {
+            assert!(self.spool().shared.holds(id, *sequence));
+        }
+        let waiting = self.spool().shared.relinquish(id);
+        let mut all = self.lagging(destination).len() as u64 * 2;
+        if self.flips > 0 {
+            all = waiting.records;
+        }
+        let expected = crate::Waiting {
+            records: all,
+            bytes: all * 10,
+            lag_records: all,
+            lag_bytes: all * 10,
+            is_lagging: waiting.is_lagging,
+        };
+        assert_eq!(waiting, expected);
+        assert!(waiting.is_lagging || all == 0);
+        for sequence in &held {
+            assert!(!self.spool().shared.holds(id, *sequence));
+        }
     }
 
     /// What a destination must be given, as far as the model can say in this process.
@@ -250,6 +322,7 @@ impl Model {
     pub(crate) fn reopen(&mut self) {
         self.spool = Some(Stepped::open(&self.sim, self.options));
         self.register();
+        self.begun.clear();
         let next = self.spool().recovery.next_sequence;
         assert!(next >= self.given, "{next} was given before");
         let ids: Vec<DestinationId> = (0..NAMES.len()).map(|d| self.id(d)).collect();
@@ -270,8 +343,10 @@ impl Model {
             // What was done and came back is in the caller's hands again.
             for (sequence, known) in &mut self.known {
                 known.wants.remove(&destination);
+                known.wanted.remove(&destination);
                 if given.contains(sequence) {
                     known.wants.insert(destination);
+                    known.wanted.insert(destination);
                 }
             }
             self.held[destination] = given;
@@ -322,9 +397,12 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(size, wants, hold, durable)| Op::Append { size, wants, hold, durable }),
         8 => (0..3_usize, 0..9_usize)
             .prop_map(|(destination, which)| Op::Done { destination, which }),
+        3 => (0..3_usize, 0..9_usize)
+            .prop_map(|(destination, which)| Op::Begin { destination, which }),
         6 => (0..3_usize).prop_map(|destination| Op::Read { destination }),
         1 => (0..3_usize, 0..60_u64).prop_map(|(destination, keep)| Op::Shed { destination, keep }),
         1 => (0..3_usize).prop_map(|destination| Op::Forget { destination }),
+        2 => (0..3_usize).prop_map(|destination| Op::Relinquish { destination }),
         10 => prop_oneof![Just(1_u64), Just(20), Just(150), Just(2000)]
             .prop_map(|ms| Op::Step { ms }),
         1 => (0..12_u64, 0..4_usize).prop_map(|(nth, fault)| Op::FailAt { nth, fault }),

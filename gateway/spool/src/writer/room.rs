@@ -4,9 +4,10 @@ use std::io;
 use std::time::Instant;
 
 use super::Writer;
+use crate::destination::Destination;
 use crate::segment::Segment;
 use crate::state::Inner;
-use crate::{crash, vfs};
+use crate::{DestinationId, crash, format, vfs};
 
 impl Writer {
     /// Deletes what can be, and takes the room for the next segment.
@@ -26,7 +27,7 @@ impl Writer {
         let options = &self.shared.options;
         let max = options.bytes_max.saturating_sub(options.segment_bytes);
         loop {
-            let mut inner = self.shared.lock();
+            let inner = self.shared.lock();
             let bytes: u64 = inner.segments.iter().map(|segment| segment.size).sum();
             if bytes <= max || inner.segments.len() < 2 {
                 return;
@@ -40,7 +41,6 @@ impl Writer {
             let oldest = inner.segments.iter().find(|segment| segment.next > frontier).cloned();
             let last = inner.segments.back().map(|segment| segment.salt);
             let Some(oldest) = oldest.filter(|oldest| Some(oldest.salt) != last) else { return };
-            inner.may_delete = true;
             drop(inner);
             self.shared.pass_segment(&oldest);
         }
@@ -79,12 +79,22 @@ impl Writer {
 }
 
 impl Inner {
-    fn has_garbage(&mut self) -> bool {
-        if !std::mem::take(&mut self.may_delete) {
+    /// Whether nobody needs the oldest segment, and it is not the last one.
+    ///
+    /// Destinations only move on, so each is looked at once for a segment, however often this is
+    /// asked: there may be very many, and it is asked at each step.
+    pub(crate) fn has_garbage(&mut self) -> bool {
+        let Some(oldest) = self.segments.front().filter(|_| self.segments.len() > 1) else {
             return false;
-        }
-        let frontier = self.frontier();
-        self.segments.len() > 1 && self.segments.front().is_some_and(|s| s.next <= frontier)
+        };
+        let (salt, keeper) = self.keeper;
+        let from = DestinationId(if salt == oldest.salt { keeper } else { 0 });
+        let mut rest = self.destinations.iter().skip(from.index());
+        let is_past = |d: &Destination| d.pinned().is_none_or(|pinned| pinned >= oldest.next);
+        let past = rest.position(|d| !is_past(d));
+        let keeper = past.map_or(self.destinations.len(), |past| from.index() + past);
+        self.keeper = (oldest.salt, format::small(keeper));
+        past.is_none()
     }
 
     /// Takes the oldest segments that nobody needs, except the last one.

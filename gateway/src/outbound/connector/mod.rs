@@ -24,6 +24,7 @@ use std::time::Duration;
 use logboom_codec::encode;
 
 use super::Destination;
+use super::cap::Slot;
 use super::hand::{Hand, Progress};
 use crate::config::{DestinationKind, LineFormat, WireFormat, WireFraming};
 use crate::net::{DialError, Endpoint, Stream, TlsFault, dial};
@@ -75,21 +76,25 @@ impl Failure {
     }
 }
 
-/// Counts a connection for as long as it is open.
+/// Counts a connection for as long as it is open, within the destination's cap.
 #[derive(Debug)]
-pub(super) struct Open(Arc<DestinationBook>);
+pub(super) struct Open {
+    book: Arc<DestinationBook>,
+    _slot: Option<Slot>,
+}
 
 impl Open {
-    fn new(book: &Arc<DestinationBook>) -> Self {
+    /// Counts a connection.
+    fn new(book: &Arc<DestinationBook>, slot: Option<Slot>) -> Self {
         book.connections.enter(1);
         book.connects.add(1);
-        Self(Arc::clone(book))
+        Self { book: Arc::clone(book), _slot: slot }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.leave(1);
+        self.book.connections.leave(1);
     }
 }
 
@@ -108,6 +113,11 @@ impl Connector {
     /// Opens it; a host name is resolved anew each time, and its addresses tried in turn.
     pub(super) async fn open(destination: &Destination) -> Result<(Self, Arc<Open>), Failure> {
         let settings = destination.settings();
+        // Several HTTP connectors may share one connection, which has one slot.
+        let slot = match &settings.kind {
+            DestinationKind::Http(_) => None,
+            _ => Some(destination.cap.slot().await),
+        };
         let connector = match &settings.kind {
             DestinationKind::SyslogTcp { host, port, framing, format }
             | DestinationKind::SyslogTls { host, port, framing, format } => {
@@ -118,11 +128,6 @@ impl Connector {
             DestinationKind::Relp { host, port, .. } => {
                 let stream = connect(destination, host, *port).await?;
                 Self::Relp(relp::RelpConnector::open(stream).await?)
-            }
-            DestinationKind::Http(http) => {
-                // Several may share one connection, which is counted once.
-                let (connector, open) = request::RequestConnector::open(destination, http).await?;
-                return Ok((Self::Request(connector), open));
             }
             DestinationKind::SyslogUdp { host, port, format, bytes_max } => {
                 let network = destination.common().network.load_full();
@@ -135,8 +140,12 @@ impl Connector {
                 Self::File(file::FileConnector::open(path, *format).await?)
             }
             DestinationKind::Stdout { format } => Self::Stdout(*format),
+            DestinationKind::Http(http) => {
+                let (connector, open) = request::RequestConnector::open(destination, http).await?;
+                return Ok((Self::Request(connector), open));
+            }
         };
-        Ok((connector, Arc::new(Open::new(&destination.book))))
+        Ok((connector, Arc::new(Open::new(&destination.book, slot))))
     }
 
     /// How many of these a destination of this kind can have: only streams gain by several.
@@ -188,10 +197,8 @@ impl Connector {
         match self {
             Self::Stream(stream) => stream.news(progress).await,
             Self::Relp(relp) => relp.news(progress).await,
-            // What a server says without being asked is seen by the next check.
-            Self::Request(_) | Self::Datagram(_) | Self::File(_) | Self::Stdout(_) => {
-                std::future::pending().await
-            }
+            Self::Request(request) => request.news().await,
+            Self::Datagram(_) | Self::File(_) | Self::Stdout(_) => std::future::pending().await,
         }
     }
 

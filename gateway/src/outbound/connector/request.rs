@@ -3,7 +3,8 @@
 //! A request carries what is in hand, so that one waits for the next only while one is in flight.
 //! Its records and its id stay together until it is answered for good: a retry is the same request.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
@@ -22,8 +23,9 @@ use crate::outbound::http::{
 };
 use crate::telemetry::ledger::AttemptOutcome;
 
-/// Most bytes and records of a body, before compression.
-const BODY_BYTES_MAX: usize = 1 << 20;
+/// Most bytes and records of a body, before compression. The last record goes beyond the bytes; many
+/// servers take a MiB.
+const BODY_BYTES_MAX: usize = 960 << 10;
 const BODY_RECORDS_MAX: usize = 4096;
 /// Bytes of an answer's body that are read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -32,23 +34,66 @@ const DENIED_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Requests in flight to begin with.
 const IN_FLIGHT_START: usize = 2;
 
-/// What the connectors of one destination share: how many requests may be in flight, and the
-/// connection, where it takes several at once.
+/// What the connectors of one destination share: how many requests may be in flight, how many records
+/// go into one, and the connection, where it takes several at once.
 #[derive(Debug)]
 pub(in crate::outbound) struct Pool {
     limit: Arc<Limit>,
-    shared: Mutex<Option<(Connection, Arc<Open>)>>,
+    size: Arc<BodySize>,
+    /// It lasts for as long as a connector has it.
+    shared: Mutex<Weak<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    open: Arc<Open>,
 }
 
 impl Pool {
     pub(in crate::outbound) fn new(in_flight_max: usize) -> Self {
         let limit = Limit::new(Control::new(IN_FLIGHT_START, in_flight_max));
-        Self { limit, shared: Mutex::new(None) }
+        Self { limit, size: Arc::default(), shared: Mutex::default() }
     }
 
     /// How many requests may be in flight, and how many are.
     pub(in crate::outbound) fn in_flight(&self) -> (usize, usize) {
         self.limit.state()
+    }
+}
+
+/// How many records go into a body: half of those that were too many, and from there slowly more.
+#[derive(Debug)]
+struct BodySize(AtomicUsize);
+
+impl Default for BodySize {
+    fn default() -> Self {
+        Self(AtomicUsize::new(BODY_RECORDS_MAX))
+    }
+}
+
+impl BodySize {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many records were too many. Returns how many to try.
+    fn was_too_large(&self, records: usize) -> usize {
+        let half = (records / 2).max(1);
+        self.0.fetch_min(half, Ordering::Relaxed);
+        half
+    }
+
+    /// So many records were taken.
+    fn was_taken(&self, records: usize) {
+        let size = self.get();
+        // A body that was not full says nothing about a larger one.
+        if records >= size && size < BODY_RECORDS_MAX {
+            let larger = (size + (size / 16).max(1)).min(BODY_RECORDS_MAX);
+            let changed =
+                self.0.compare_exchange(size, larger, Ordering::Relaxed, Ordering::Relaxed);
+            changed.unwrap_or_else(|newer| newer);
+        }
     }
 }
 
@@ -62,6 +107,10 @@ pub(in crate::outbound) struct RequestConnector {
     gzip: bool,
     limits: Limits,
     limit: Arc<Limit>,
+    size: Arc<BodySize>,
+    /// The spool and the destination, of which ids of requests speak.
+    scope: String,
+    _shared: Option<Arc<Shared>>,
 }
 
 impl RequestConnector {
@@ -70,24 +119,29 @@ impl RequestConnector {
         destination: &Destination,
         http: &HttpDestination,
     ) -> Result<(Self, Arc<Open>), Failure> {
-        let mut shared = destination.pool.shared.lock().await;
-        let known = shared.as_ref().filter(|(connection, _)| connection.is_open());
-        let known =
-            known.and_then(|(connection, open)| Some((connection.share()?, Arc::clone(open))));
-        let (connection, open) = match known {
+        let mut pooled = destination.pool.shared.lock().await;
+        let known = pooled.upgrade().filter(|shared| shared.connection.is_open());
+        let known = known.and_then(|shared| {
+            Some((shared.connection.share()?, Arc::clone(&shared.open), Some(shared)))
+        });
+        let (connection, open, shared) = match known {
             Some(known) => known,
             None => {
+                let slot = destination.cap.slot().await;
                 let stream = connect(destination, &http.host, http.port).await?;
                 let is_h2 = stream.alpn() == Some(b"h2") || http.version == HttpVersion::Http2;
                 let version = if is_h2 { Version::Http2 } else { Version::Http1 };
                 let opened = Connection::open(stream, version).await;
                 let connection = opened.map_err(|error| failure("connect", &error))?;
-                let open = Arc::new(Open::new(&destination.book));
-                *shared = connection.share().map(|share| (share, Arc::clone(&open)));
-                (connection, open)
+                let open = Arc::new(Open::new(&destination.book, Some(slot)));
+                let share = connection.share();
+                let shared = share
+                    .map(|connection| Arc::new(Shared { connection, open: Arc::clone(&open) }));
+                *pooled = shared.as_ref().map(Arc::downgrade).unwrap_or_default();
+                (connection, open, shared)
             }
         };
-        drop(shared);
+        drop(pooled);
         let invalid = |error: &dyn std::fmt::Display| {
             Failure::new("connect", AttemptOutcome::Protocol, error.to_string())
         };
@@ -98,7 +152,8 @@ impl RequestConnector {
             let (user, password) = (&credentials.user, credentials.password.expose());
             headers = headers.basic(user, password).map_err(|error| invalid(&error))?;
         }
-        let token = format!("d.{:016x}", destination_key(destination.name()));
+        let key = destination_key(destination.name());
+        let token = format!("d.{key:016x}");
         let headers = headers.drain_token(&token).map_err(|error| invalid(&error))?;
         let connector = Self {
             connection,
@@ -111,12 +166,25 @@ impl RequestConnector {
                 answer_bytes_max: ANSWER_BYTES_MAX,
             },
             limit: Arc::clone(&destination.pool.limit),
+            size: Arc::clone(&destination.pool.size),
+            scope: match &destination.common().spool {
+                Some(spool) => format!("{:032x}.{key:016x}", u128::from_be_bytes(spool.uuid())),
+                // Without one no record is held in it.
+                None => String::new(),
+            },
+            _shared: shared,
         };
         Ok((connector, open))
     }
 
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.connection.is_open() { Ok(()) } else { Err(Failure::closed()) }
+    }
+
+    /// Waits until the connection is over. Cancel safe.
+    pub(super) async fn news(&self) -> Result<(), Failure> {
+        self.connection.closed().await;
+        Err(Failure::closed())
     }
 
     /// Sends one request and waits for its answer.
@@ -144,13 +212,16 @@ impl RequestConnector {
             Judgement::Refused => Outcome::Refused(describe(&answer)),
             Judgement::TooLarge if body.records == 1 => Outcome::Refused(describe(&answer)),
             Judgement::TooLarge => {
-                // The next request has half of them.
-                progress.group = Some(Group::new(body.records / 2));
+                progress.group = Some(Group::new(self.size.was_too_large(body.records)));
                 return Ok(0);
             }
             Judgement::Denied => return Err(self.busy(&answer, AttemptOutcome::Rejected)),
             Judgement::Retry => return Err(self.busy(&answer, AttemptOutcome::Busy)),
         };
+        if outcome == Outcome::Delivered {
+            progress.proven = true;
+            self.size.was_taken(body.records);
+        }
         progress.group = None;
         progress.bytes += body.bytes.len();
         progress.settle(body.records, outcome);
@@ -159,7 +230,7 @@ impl RequestConnector {
 
     /// The body of the next request, and its id.
     fn body(&self, hand: &Hand, progress: &mut Progress) -> Result<(Body, HeaderValue), Failure> {
-        let most = progress.group.as_ref().map_or(BODY_RECORDS_MAX, Group::records);
+        let most = progress.group.as_ref().map_or(self.size.get(), Group::records);
         let mut writer = Writer::new(self.format);
         let mut records = 0;
         for (item, record) in hand.unsent_records().take(most) {
@@ -174,7 +245,7 @@ impl RequestConnector {
         let invalid = |error: &dyn std::fmt::Display| {
             Failure::new("request", AttemptOutcome::Protocol, error.to_string())
         };
-        let id = HeaderValue::from_str(group.id(hand)).map_err(|error| invalid(&error))?;
+        let id = HeaderValue::from_str(group.id(hand, &self.scope)).map_err(|error| invalid(&error))?;
         Ok((writer.finish(self.gzip).map_err(|error| invalid(&error))?, id))
     }
 
@@ -226,5 +297,26 @@ fn format(format: HttpFormat) -> Format {
         HttpFormat::Ndjson => Format::Ndjson,
         HttpFormat::Json => Format::Json,
         HttpFormat::Raw => Format::Raw,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_was_too_large_is_not_tried_again_at_once() {
+        let size = BodySize::default();
+        assert_eq!(size.was_too_large(4096), 2048);
+        assert_eq!(size.was_too_large(2048), 1024);
+        size.was_taken(1023);
+        assert_eq!(size.get(), 1024, "it was not full");
+        size.was_taken(1024);
+        assert!((1025..=1280).contains(&size.get()), "{}", size.get());
+        assert_eq!(size.was_too_large(1), 1);
+        for _ in 0..1000 {
+            size.was_taken(size.get());
+        }
+        assert_eq!(size.get(), BODY_RECORDS_MAX);
     }
 }

@@ -234,7 +234,7 @@ impl Queue {
         }
     }
 
-    /// Takes back what a worker had in hand when it was stopped, in order.
+    /// Takes back what a worker had in hand when it was stopped, in order; the line has no worker then.
     pub(super) fn put_back(&self, key: LineKey, items: impl DoubleEndedIterator<Item = Item>) {
         let mut inner = self.inner();
         // A line that is gone had nothing in hand.
@@ -245,6 +245,12 @@ impl Queue {
             line.entries.push_front(Entry::Item(item));
         }
         line.finished = line.popped;
+        line.is_served = false;
+    }
+
+    /// Whether nothing waits in any line.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inner().lines.iter().all(|line| line.entries.is_empty() && line.is_empty_handed())
     }
 
     /// The next item of a connection's line.
@@ -530,8 +536,8 @@ impl Item {
             let selection = Selection::All;
             return Self { parcel, selection, records, held, bytes, since, sequence: 0 };
         }
-        // Its share of the memory that the whole parcel holds.
-        let bytes = batch.footprint() / batch.len().max(1) * records;
+        // It holds the memory of the whole parcel.
+        let bytes = batch.footprint();
         let parcel = Arc::clone(parcel);
         Self { parcel, selection, records, held, bytes, since, sequence: 0 }
     }

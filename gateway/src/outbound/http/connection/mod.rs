@@ -17,6 +17,7 @@ use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -97,6 +98,8 @@ pub(crate) struct Limits {
 pub(crate) struct Connection {
     sender: Sender,
     tasks: Arc<Tasks>,
+    /// Has lost its sender when the connection is over.
+    running: watch::Receiver<()>,
     /// It is being closed.
     is_abandoned: bool,
 }
@@ -118,9 +121,10 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let tasks = Arc::new(Tasks::default());
-        let opening = timeout(OPEN_TIMEOUT, Sender::open(stream, version, &tasks.spawner));
+        let (runs, running) = watch::channel(());
+        let opening = timeout(OPEN_TIMEOUT, Sender::open(stream, version, &tasks.spawner, runs));
         match opening.await {
-            Ok(Ok(sender)) => Ok(Self { sender, tasks, is_abandoned: false }),
+            Ok(Ok(sender)) => Ok(Self { sender, tasks, running, is_abandoned: false }),
             Ok(Err(source)) => Err(HttpError::Connect { source }),
             Err(_elapsed) => Err(HttpError::ConnectTimeout { after: OPEN_TIMEOUT }),
         }
@@ -136,6 +140,14 @@ impl Connection {
         !is_closed && !self.is_abandoned
     }
 
+    /// Waits until it is over.
+    ///
+    /// *Cancel safety*: nothing is lost.
+    pub(crate) async fn closed(&self) {
+        let mut running = self.running.clone();
+        while running.changed().await.is_ok() {}
+    }
+
     /// Whether it takes several requests at once.
     #[must_use]
     pub(crate) fn can_share(&self) -> bool {
@@ -147,7 +159,7 @@ impl Connection {
     pub(crate) fn share(&self) -> Option<Self> {
         let Sender::Http2(sender) = &self.sender else { return None };
         let (sender, tasks) = (Sender::Http2(sender.clone()), Arc::clone(&self.tasks));
-        Some(Self { sender, tasks, is_abandoned: false })
+        Some(Self { sender, tasks, running: self.running.clone(), is_abandoned: false })
     }
 
     /// Sends a request and reads the answer. An answer whose status came in time is one, even if
@@ -224,7 +236,13 @@ impl Connection {
 }
 
 impl Sender {
-    async fn open<S>(stream: S, version: Version, spawner: &Spawner) -> hyper::Result<Self>
+    /// Drops `runs` when the connection is over.
+    async fn open<S>(
+        stream: S,
+        version: Version,
+        spawner: &Spawner,
+        runs: watch::Sender<()>,
+    ) -> hyper::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -239,6 +257,7 @@ impl Sender {
                 spawner.spawn(async move {
                     // What went wrong is told to the request that it concerns.
                     drop(connection.await);
+                    drop(runs);
                 });
                 Ok(Self::Http1(sender))
             }
@@ -254,6 +273,7 @@ impl Sender {
                     .await?;
                 spawner.spawn(async move {
                     drop(connection.await);
+                    drop(runs);
                 });
                 Ok(Self::Http2(sender))
             }

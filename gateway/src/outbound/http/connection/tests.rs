@@ -298,6 +298,16 @@ async fn a_connection_ends_when_it_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_an_idle_connection_is_seen() {
+    for version in [Version::Http1, Version::Http2] {
+        let (connection, server) = pair(version).await;
+        drop(server);
+        connection.closed().await;
+        assert!(!connection.is_open(), "{version:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_given_up_takes_its_connection_with_it() {
     let (mut connection, mut server) = pair(Version::Http1).await;
     tokio::select! {

@@ -1,0 +1,254 @@
+//! What is kept on disk and for whom: relinquished, released, deleted. One claim each.
+
+use super::*;
+use crate::vfs::sim::Fault;
+use crate::vfs::{Access, Vfs};
+use crate::{Totals, Waiting};
+
+/// A spool with so many entries of destination `a`, three records each, about seven a segment.
+fn with_entries(seed: u64, count: usize, hold: bool) -> (Stepped, DestinationId) {
+    let mut spool = Stepped::open(&Sim::new(seed), small());
+    let a = spool.shared.destination("a");
+    for _ in 0..count {
+        spool.append(&[7; 500], &[want(a, 3, hold)], None).unwrap();
+        spool.step();
+    }
+    (spool, a)
+}
+
+fn lag(records: u64) -> Waiting {
+    let bytes = records * 10;
+    Waiting { records, bytes, lag_records: records, lag_bytes: bytes, is_lagging: records > 0 }
+}
+
+fn given(spool: &mut Stepped, id: DestinationId) -> Vec<u64> {
+    spool.read_all(id).into_iter().map(|(sequence, _)| sequence).collect()
+}
+
+#[test]
+fn what_is_relinquished_is_given_out_again_whole_and_in_order() {
+    let (mut spool, a) = with_entries(21, 20, true);
+    spool.shared.done(a, 0, 3);
+    spool.shared.done(a, 1, 2);
+    spool.shared.done(a, 5, 3);
+    assert_eq!(spool.shared.relinquish(a), lag(19 * 3));
+    assert_eq!(spool.shared.waiting(a), lag(19 * 3));
+    assert_eq!(spool.append(b"x", &[want(a, 3, true)], None).unwrap().held, [false]);
+    assert_eq!(given(&mut spool, a), (1..=20).collect::<Vec<u64>>());
+    // All of it is held now, and lags again a second time.
+    assert_eq!(spool.shared.relinquish(a), lag(20 * 3));
+    assert_eq!(given(&mut spool, a).len(), 20);
+    (1..=20).for_each(|sequence| spool.shared.done(a, sequence, 3));
+    assert_eq!(spool.shared.relinquish(a), Waiting::default());
+    assert_eq!(spool.shared.read(a).unwrap(), Read::CaughtUp);
+    assert!(spool.told.damaged.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_was_shed_behind_a_held_entry_is_counted_when_it_comes_again() {
+    let (mut spool, a) = with_entries(22, 50, false);
+    let read = |spool: &Stepped| match spool.shared.read(a).unwrap() {
+        Read::Entry { sequence, .. } => sequence,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(&spool), 0);
+    assert_eq!(spool.shared.shed(a, 40 * 30).records, 9 * 3);
+    assert_eq!(read(&spool), 10);
+    assert_eq!(spool.shared.shed(a, 20 * 30).records, 19 * 3);
+    assert_eq!(spool.shared.shed(a, 19 * 30).records, 3);
+    assert_eq!(read(&spool), 31);
+    // What was shed before the first held entry is gone for good.
+    spool.shared.done(a, 0, 3);
+    assert_eq!(spool.shared.relinquish(a), lag(40 * 3));
+    assert_eq!(given(&mut spool, a), (10..50).collect::<Vec<u64>>());
+    assert!(spool.told.damaged.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_entry_without_records_between_held_ones_comes_again_with_them() {
+    let mut spool = Stepped::open(&Sim::new(23), small());
+    let a = spool.shared.destination("a");
+    for records in [0, 1, 0, 1] {
+        spool.append(b"x", &[want(a, records, true)], None).unwrap();
+    }
+    assert_eq!(spool.shared.relinquish(a), lag(2));
+    assert_eq!(given(&mut spool, a), [1, 2, 3]);
+    assert!(spool.told.damaged.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_entry_is_held_until_it_is_done_relinquished_or_had_to_go() {
+    let sim = Sim::new(24);
+    let mut spool = Stepped::open(&sim, Options { bytes_max: 40_000, ..small() });
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    let sequences: Vec<u64> =
+        (0..3).map(|_| spool.append(b"x", &[want(a, 2, true)], None).unwrap().sequence).collect();
+    let holds = |spool: &Stepped| -> Vec<bool> {
+        sequences.iter().map(|sequence| spool.shared.holds(a, *sequence)).collect()
+    };
+    spool.shared.done(a, 0, 1);
+    spool.shared.done(a, 1, 2);
+    assert_eq!(holds(&spool), [true, false, true]);
+    assert!(!spool.shared.holds(b, 0));
+    spool.shared.relinquish(a);
+    assert_eq!(holds(&spool), [false; 3]);
+    assert_eq!(given(&mut spool, a), sequences);
+    assert_eq!(holds(&spool), [true; 3]);
+    for _ in 0..200 {
+        spool.append(&[7; 500], &[want(b, 1, false)], None).unwrap();
+        spool.step();
+    }
+    assert_eq!(holds(&spool), [false; 3]);
+    assert_eq!(spool.shared.waiting(a), Waiting::default());
+    assert_eq!(spool.shared.relinquish(a), Waiting::default());
+    let shed = spool.told.shed.lock().unwrap();
+    assert!(shed.iter().all(|(id, ..)| *id == b), "the caller has what a held: {shed:?}");
+}
+
+#[test]
+fn what_rots_while_it_is_held_is_reported_when_it_comes_again() {
+    let (mut spool, a) = with_entries(25, 10, true);
+    let files = spool.sim.files();
+    let (path, bytes) =
+        files.into_iter().find(|(path, _)| path.to_str().unwrap().contains("seg-")).unwrap();
+    let payload = bytes.windows(500).position(|window| window == [7; 500]).unwrap();
+    let file = spool.sim.open(&path, Access::Write).unwrap();
+    file.pwrite(b"!", payload as u64 + 100).unwrap();
+    assert_eq!(spool.shared.relinquish(a), lag(30));
+    let given = given(&mut spool, a).len() as u64;
+    let damaged = spool.told.damaged.lock().unwrap();
+    let [Damage { lost, .. }] = &damaged[..] else { panic!("{damaged:?}") };
+    // The first two are in one group.
+    assert_eq!(lost[0].totals, Totals { entries: 2, records: 6, bytes: 60 });
+    assert_eq!(given, 8);
+}
+
+#[test]
+fn over_the_limit_what_was_relinquished_is_shed_and_counted_exactly() {
+    let sim = Sim::new(31);
+    let mut spool = Stepped::open(&sim, Options { bytes_max: 40_000, ..small() });
+    let a = spool.shared.destination("a");
+    for n in 0..200 {
+        spool.append(&[7; 500], &[want(a, 3, n < 20)], None).unwrap();
+        spool.step();
+        if n == 30 {
+            // In the middle of a segment; two of those behind it are finished too.
+            [0, 1, 2, 3, 9, 10].iter().for_each(|sequence| spool.shared.done(a, *sequence, 3));
+            assert_eq!(spool.shared.shed(a, 5 * 30).records, 6 * 3);
+            assert_eq!(spool.shared.relinquish(a), lag(27 * 3));
+        }
+    }
+    let shed: u64 = spool.told.shed.lock().unwrap().iter().map(|(_, records, _)| records).sum();
+    assert!(shed > 300, "{shed}");
+    assert_eq!(spool.shared.waiting(a).lag_records + shed, 196 * 3);
+    assert_eq!(given(&mut spool, a).len() as u64 * 3 + shed, 196 * 3);
+    assert!(spool.told.damaged.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_segment_goes_when_the_lag_of_its_last_reader_ends_behind_it() {
+    let mut spool = Stepped::open(&Sim::new(26), small());
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    spool.append(b"x", &[want(a, 1, false)], None).unwrap();
+    for _ in 0..50 {
+        let appended = spool.append(&[7; 500], &[want(b, 1, true)], None).unwrap();
+        spool.step();
+        spool.shared.done(b, appended.sequence, 1);
+    }
+    assert_eq!(given(&mut spool, a), [0]);
+    spool.step();
+    assert!(spool.shared.stats().segments > 5, "the first entry is not done");
+    spool.shared.done(a, 0, 1);
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 1);
+}
+
+#[test]
+fn a_segment_goes_when_a_lag_moves_on_after_all_is_done() {
+    let mut spool = Stepped::open(&Sim::new(27), small());
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    spool.append(b"x", &[want(a, 1, false)], None).unwrap();
+    for _ in 0..50 {
+        let appended = spool.append(&[7; 500], &[want(b, 1, true)], None).unwrap();
+        spool.step();
+        spool.shared.done(b, appended.sequence, 1);
+    }
+    assert!(matches!(spool.shared.read(a), Ok(Read::Entry { sequence: 0, .. })));
+    spool.shared.done(a, 0, 1);
+    spool.step();
+    assert!(spool.shared.stats().segments > 5, "the lag still begins in the first segment");
+    assert_eq!(spool.shared.read(a).unwrap(), Read::CaughtUp);
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 1);
+}
+
+#[test]
+fn finished_entries_behind_one_that_had_to_go_keep_nothing() {
+    let sim = Sim::new(28);
+    let mut spool = Stepped::open(&sim, Options { bytes_max: 40_000, ..small() });
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    for n in 0..200 {
+        let hold = |id| want(id, 1, true);
+        let wants = if n < 60 { vec![hold(a), hold(b)] } else { vec![hold(b)] };
+        let appended = spool.append(&[7; 500], &wants, None).unwrap();
+        spool.step();
+        spool.shared.done(b, appended.sequence, 1);
+        if n > 0 {
+            spool.shared.done(a, appended.sequence, 1);
+        }
+    }
+    assert_eq!(spool.shared.waiting(a), Waiting::default());
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 1);
+}
+
+#[test]
+fn of_very_many_destinations_the_one_that_keeps_a_segment_is_remembered() {
+    let mut spool = Stepped::open(&Sim::new(29), small());
+    let ids: Vec<DestinationId> =
+        (0..100_000).map(|n| spool.shared.destination(&n.to_string())).collect();
+    let (first, last) = (ids[0], ids[99_999]);
+    let kept = spool.append(&[7; 500], &[want(last, 1, true)], None).unwrap().sequence;
+    for n in 0..50 {
+        let appended = spool.append(&[7; 500], &[want(first, 1, true)], None).unwrap();
+        spool.step();
+        spool.shared.done(first, appended.sequence, 1);
+        let inner = spool.shared.lock();
+        // What is before it is not looked at again.
+        assert!(n < 10 || inner.keeper.1 == last.0, "{:?}", inner.keeper);
+    }
+    spool.shared.done(last, kept, 1);
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 1);
+}
+
+#[test]
+fn without_room_for_cursors_what_nobody_needs_goes_all_the_same() {
+    let (mut spool, a) = with_entries(30, 50, true);
+    (0..50).for_each(|sequence| spool.shared.done(a, sequence, 3));
+    let segments = spool.shared.stats().segments;
+    // The disk refuses the first write, of the cursors, and no other.
+    spool.sim.fail_at(0, Fault::Errno(28));
+    spool.step();
+    assert!(spool.shared.stats().segments < segments);
+    assert_eq!(spool.shared.lock().state, State::Good);
+}
+
+#[test]
+fn zz_probe() {
+    use super::model::{Model, Op};
+    let mut model = Model::new(0);
+    let ap = |size, wants, durable| Op::Append { size, wants, hold: false, durable };
+    for op in [
+        ap(0, 1, true), Op::Step { ms: 1 }, ap(0, 3, true), Op::FailAt { nth: 8, fault: 1 },
+        ap(3000, 0, false), Op::Step { ms: 1 }, Op::Kill,
+    ] {
+        model.play(&op);
+        let s = model.spool();
+        println!("{op:?}\n  rec {:?}\n  told {:?}", s.recovery, s.told.damaged.lock().unwrap());
+        for seg in &s.shared.lock().segments { println!("   seg {} {} end {} totals {:?}", seg.first, seg.next, seg.end, seg.totals); }
+    }
+    model.play(&Op::Crash { seed: 0 });
+    let s = model.spool();
+    println!("  rec {:?}\n  told {:?}", s.recovery, s.told.damaged.lock().unwrap());
+}

@@ -1,0 +1,239 @@
+//! Destinations, with real sockets and a real spool.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use logboom_record::{Head, UnixNanos, app_hash};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::DestinationUrl;
+use crate::telemetry::ledger::{AttemptOutcome, DestinationBook};
+
+/// How long to wait for what must come.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A stage for destinations, with a folder that goes with it.
+struct Stage {
+    folder: PathBuf,
+    common: Arc<Common>,
+    book: Arc<DestinationBook>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+impl Stage {
+    fn new(name: &str) -> Self {
+        let name = format!("logboom-outbound-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let losses = Arc::new(Losses::default());
+        let (segment_bytes, bytes_max) = (1 << 20, 64 << 20);
+        let options = logboom_spool::Options { segment_bytes, bytes_max, ..Default::default() };
+        let (spool, _) = Spool::open(&folder.join("spool"), options, losses.clone()).unwrap();
+        let park = Arc::new(Park::new(&folder, 1 << 20, Duration::from_secs(60)));
+        let network = ArcSwap::from_pointee(Network::default());
+        let common = Arc::new(Common { network, spool: Some(spool), losses, park });
+        Self { folder, common, book: Arc::default() }
+    }
+
+    fn destination(&self, url: &str, when_full: WhenFull, queue: usize) -> Arc<Destination> {
+        let url = DestinationUrl::parse(url).unwrap();
+        let settings = DestinationSettings {
+            canonical: url.canonical,
+            kind: url.kind,
+            connections_max: 8,
+            queue_bytes_max: queue,
+            share: 32 << 20,
+            when_full,
+            tls: None,
+            guarded: false,
+            attempt: Duration::from_secs(5),
+        };
+        Destination::start(settings, Arc::clone(&self.book), Arc::clone(&self.common))
+    }
+
+    fn dropped(&self) -> Vec<(DropReason, u64)> {
+        self.book.dropped.iter().filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+fn parcel(apps: &[&str], body_bytes: usize, receipt: Option<Arc<Receipt>>) -> Parcel {
+    let mut batch = Batch::new(Vec::new(), UnixNanos(0));
+    for app in apps {
+        let raw = batch.append(&vec![b'x'; body_bytes]);
+        let span = batch.append(app.as_bytes());
+        let app_hash = app_hash(app.as_bytes());
+        batch.push(&Head { raw, body: raw, app: span, app_hash, ..Head::default() });
+    }
+    Parcel::new(batch, "test".into(), receipt, Box::new(drop))
+}
+
+async fn push(destination: &Arc<Destination>, parcel: Parcel) {
+    destination.push(&Arc::new(parcel), Selection::All).await;
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, wait).await.is_ok(), "not in time: {what}");
+}
+
+/// A peer that reads everything, and takes its time to close.
+async fn slow_closer() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 4096];
+                while stream.read(&mut buffer).await.unwrap_or(0) > 0 {}
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            });
+        }
+    });
+    port
+}
+
+/// With as many new lines as threads, waiting for the old ones must cost no thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_wait_for_a_handover_leave_the_runtime_to_others() {
+    let stage = Stage::new("growth");
+    let url = format!("syslog+tcp://127.0.0.1:{}", slow_closer().await);
+    let destination = stage.destination(&url, WhenFull::Block, 64 << 20);
+    let apps: Vec<String> = (0..64).map(|i| format!("app{i}")).collect();
+    let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
+    for _ in 0..3 {
+        for _ in 0..50 {
+            push(&destination, parcel(&apps, 200, None)).await;
+        }
+        for line in destination.queue.grow(8) {
+            destination.employ(line);
+        }
+    }
+    push(&destination, parcel(&apps, 200, None)).await;
+    let all = stage.book.accepted.get();
+    until("all delivered", || stage.book.delivered.get() == all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_waits_for_the_sync_while_the_destination_lags() {
+    let stage = Stage::new("receipt");
+    let destination = stage.destination("syslog+tcp://127.0.0.1:1", WhenFull::Spool, 1);
+    let spool = stage.common.spool.clone().unwrap();
+    for _ in 0..50 {
+        // An entry that is not yet written keeps the lag open although there is room again.
+        destination.queue.set_bytes_max(0);
+        push(&destination, parcel(&["a"], 600, None)).await;
+        assert!(destination.lag.is_set());
+        destination.queue.set_bytes_max(8 << 20);
+        let is_resolved = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_resolved);
+        let receipt = Receipt::new(move |_| told.store(true, Ordering::SeqCst));
+        push(&destination, parcel(&["a"], 600, Some(receipt))).await;
+        let is_early = is_resolved.load(Ordering::SeqCst) && spool.stats().unsynced_bytes > 0;
+        assert!(!is_early, "nothing is delivered, nothing synced");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_does_not_wait_for_a_destination_that_is_down() {
+    let stage = Stage::new("down");
+    let destination = stage.destination("syslog+tcp://127.0.0.1:1", WhenFull::Spool, 8 << 20);
+    push(&destination, parcel(&["a"], 10, None)).await;
+    until("an open breaker", || destination.breaker() != BreakerState::Closed).await;
+    let is_resolved = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_resolved);
+    let receipt = Receipt::new(move |resolution| {
+        told.store(resolution == logboom_record::Resolution::Kept, Ordering::SeqCst);
+    });
+    push(&destination, parcel(&["a"], 10, Some(receipt))).await;
+    until("a receipt by the spool", || is_resolved.load(Ordering::SeqCst)).await;
+    assert_eq!(stage.book.delivered.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_retired_destination_had_in_memory_is_delivered_when_it_is_back() {
+    let stage = Stage::new("retired");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("syslog+tcp://127.0.0.1:{port}");
+    let source = SourceBook::default();
+    let first = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    let deliveries = vec![(Arc::clone(&first), Selection::All)];
+    let both = parcel(&["a", "b"], 100, None);
+    deliver(&stage.common, both, deliveries, Durability::Disk, &source).await;
+    first.shutdown(tokio::time::Instant::now() + Duration::from_millis(50)).await;
+    assert_eq!((stage.book.spooled.get(), stage.book.imbalance()), (2, 0));
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+    });
+    let _second = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    until("both delivered", || stage.book.delivered.get() == 2).await;
+    assert_eq!((stage.book.spooled.get(), stage.book.imbalance()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_after_each_answer_is_no_failing_one() {
+    let stage = Stage::new("closes");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 65_536];
+            let read = stream.read(&mut request).await.unwrap();
+            if read > 0 {
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    });
+    let url = format!("http://127.0.0.1:{port}/");
+    let destination = stage.destination(&url, WhenFull::Shed, 1 << 20);
+    for n in 1..=12 {
+        push(&destination, parcel(&["a"], 10, None)).await;
+        until("delivered", || stage.book.delivered.get() == n).await;
+    }
+    let failed = stage.book.attempts.iter().filter(|(outcome, n)| {
+        *n > 0 && !matches!(outcome, AttemptOutcome::Ok | AttemptOutcome::Closed)
+    });
+    assert_eq!(failed.count(), 0);
+    assert_eq!(destination.breaker(), BreakerState::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_the_disk_takes_at_once_is_left_in_the_spool_at_shutdown() {
+    let stage = Stage::new("backlog");
+    let destination = stage.destination("syslog+tcp://127.0.0.1:1", WhenFull::Spool, 32 << 20);
+    for _ in 0..40 {
+        push(&destination, parcel(&["a"], 400_000, None)).await;
+    }
+    destination.shutdown(tokio::time::Instant::now() + Duration::from_millis(300)).await;
+    assert_eq!(stage.dropped(), []);
+    assert_eq!((stage.book.spooled.get(), stage.book.imbalance()), (40, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_spills_into_the_spool_and_sheds_nothing() {
+    let stage = Stage::new("spills");
+    let destination = stage.destination("syslog+tcp://127.0.0.1:1", WhenFull::Spool, 1 << 20);
+    for _ in 0..400 {
+        push(&destination, parcel(&["a"], 10_000, None)).await;
+    }
+    assert_eq!(stage.dropped(), []);
+    assert!(stage.book.spooled.get() > 200);
+    assert_eq!(stage.book.imbalance(), 0);
+}
