@@ -195,7 +195,7 @@ fn a_request_keeps_its_key_over_attempts_and_restarts_and_shares_it_with_no_othe
         r#"
 [spool]
 segment = "1MiB"
-max = "16MiB"
+max = "64MiB"
 
 [[source]]
 name = "tcp"

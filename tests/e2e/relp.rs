@@ -120,7 +120,7 @@ fn a_restart_of_the_gateway_loses_nothing_that_was_acknowledged() {
 }
 
 /// Reads until so many answers of success have come.
-fn read_answers(stream: &mut TcpStream, read: &mut Vec<u8>, count: usize) {
+fn read_answers(mut stream: &TcpStream, read: &mut Vec<u8>, count: usize) {
     let mut buffer = [0; 4096];
     while read.windows(6).filter(|window| window == b"200 OK").count() < count {
         let n = stream.read(&mut buffer).expect("an answer");
@@ -140,15 +140,17 @@ fn a_sender_whose_writes_always_end_inside_a_frame_is_not_cut_off() {
         scratch.path().display(),
     );
     let gateway = Gateway::start(&scratch, &config);
-    let mut stream = TcpStream::connect(gateway.source("relp")).expect("connected");
+    let stream = TcpStream::connect(gateway.source("relp")).expect("connected");
     let record = "<14>1 - host app - - - half";
     let frame = |number: usize| format!("{number} syslog {} {record}\n", record.len());
     let offers = "relp_version=0\nrelp_software=test\ncommands=syslog";
-    write!(stream, "1 open {} {offers}\n{}", offers.len(), &frame(2)[..10]).expect("sent");
+    // Each in one write, which is read as one.
+    let send = |text: String| (&stream).write_all(text.as_bytes()).expect("sent");
+    send(format!("1 open {} {offers}\n{}", offers.len(), &frame(2)[..10]));
     let (began, mut number, mut read) = (Instant::now(), 2, Vec::new());
     while began.elapsed() < LIMIT * 2 {
-        write!(stream, "{}{}", &frame(number)[10..], &frame(number + 1)[..10]).expect("sent");
-        read_answers(&mut stream, &mut read, number);
+        send(format!("{}{}", &frame(number)[10..], &frame(number + 1)[..10]));
+        read_answers(&stream, &mut read, number);
         number += 1;
         pause(LIMIT / 20);
     }

@@ -1,10 +1,13 @@
 //! The commands for operators: `logboom spool …` and `logboom parked …`.
 
 use std::fs;
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
 
 use logboom_guest_artifacts as artifacts;
 use logboom_tests::{Gateway, Scratch, binary, free_port, wait_until};
@@ -385,6 +388,70 @@ fn parked_records_are_listed_shown_forgotten_and_replayed() {
     let ledger = gateway.settle("tcp", 4);
     assert_eq!(ledger.source("tcp", "replayed"), 3);
     gateway.shutdown().assert_balanced();
+}
+
+/// Answers every request with the status that it is told.
+fn answering(status: &Arc<AtomicU16>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let status = Arc::clone(status);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let status = Arc::clone(&status);
+            // The gateway ends its connections.
+            thread::spawn(move || while answer(&stream, &status).is_some() {});
+        }
+    });
+    address
+}
+
+fn answer(mut stream: &TcpStream, status: &AtomicU16) -> Option<()> {
+    let (mut reader, mut length) = (BufReader::new(stream), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        match line.trim_end().split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().ok()?,
+            None if line == "\r\n" => break,
+            _ => {}
+        }
+    }
+    reader.read_exact(&mut vec![0; length]).ok()?;
+    let status = status.load(Ordering::SeqCst);
+    write!(stream, "HTTP/1.1 {status} So\r\nContent-Length: 0\r\n\r\n").ok()
+}
+
+#[test]
+fn a_replayed_record_stays_parked_until_its_destination_has_it() {
+    let (scratch, status) = (Scratch::new("tools-replay"), Arc::new(AtomicU16::new(400)));
+    let url = format!("http://{}/logs", answering(&status));
+    let gateway = Gateway::start(&scratch, &config(&url));
+    send(&gateway, b"<14>1 - host app - - - one\n<14>1 - host app - - - two\n", 2);
+    assert_eq!(gateway.settle("tcp", 2).destination("http", "parked"), 2);
+    let replay = |gateway: &Gateway| {
+        let told = parked(&scratch, gateway, "replay", &["--destination", &url, "--json"]).json();
+        told["replayed"].as_u64().expect("a number")
+    };
+    let listed = |gateway: &Gateway| parked(&scratch, gateway, "list", &["--json"]).lines().len();
+
+    // Refused once more: parked again, and the letters before that are gone.
+    assert_eq!(replay(&gateway), 2);
+    wait_until("the first letters to go", || {
+        let letters = parked(&scratch, &gateway, "list", &["--json"]).lines();
+        letters.iter().map(|letter| letter["id"].as_u64()).eq([Some(3), Some(4)])
+    });
+    // On their way: listed still, and not sent twice.
+    status.store(503, Ordering::SeqCst);
+    assert_eq!(replay(&gateway), 2);
+    assert_eq!(replay(&gateway), 0);
+    assert_eq!(listed(&gateway), 2);
+    assert_eq!(gateway.ledger().destination("http", "in_flight"), 2);
+    status.store(204, Ordering::SeqCst);
+    wait_until("the letters to arrive", || listed(&gateway) == 0);
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
+    assert_eq!(ledger.destination("http", "replayed"), 4);
+    assert_eq!(ledger.destination("http", "delivered"), 2);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) struct Destination {
     held: VecDeque<Held>,
     /// What of them is not finished.
     held_waiting: Totals,
-    /// What was shed behind the first held entry, under the last sequence shed.
+    /// What was shed between two held entries, or behind the last: the last sequence, all of it.
     shed: VecDeque<(u64, Totals)>,
     pub(crate) lag: Option<Lag>,
     /// One past the last entry it wanted, or a little more after a restart.
@@ -102,12 +102,11 @@ impl Destination {
         }
     }
 
-    /// The lag passes entries of one segment, up to a sequence, that nobody gets.
-    pub(crate) fn shed(&mut self, sequence: u64, totals: Totals, segment_first: u64) {
+    /// The lag passes entries up to a sequence, and nobody gets them.
+    pub(crate) fn shed(&mut self, sequence: u64, totals: Totals) {
         self.pass(sequence, totals);
         let Some(held) = self.held.back() else { return };
-        let since = segment_first.max(held.sequence);
-        match self.shed.back_mut().filter(|(last, _)| *last >= since) {
+        match self.shed.back_mut().filter(|(last, _)| *last > held.sequence) {
             Some((last, shed)) => {
                 *last = sequence;
                 shed.add(totals);

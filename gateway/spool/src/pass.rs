@@ -22,7 +22,7 @@ impl Shared {
             drop(inner);
             match segment.wants(&ids, position) {
                 Ok(entries) => {
-                    self.shed_some(id, keep_bytes, (position, &segment), &entries, &mut shed);
+                    self.shed_some(id, keep_bytes, (position, segment.next), &entries, &mut shed);
                 }
                 Err(Obstacle::Damage) if self.examine(segment.salt, false).is_ok() => {}
                 // What cannot be read now is left to the reader, who decides what to do about it.
@@ -36,7 +36,7 @@ impl Shared {
         &self,
         id: DestinationId,
         keep_bytes: u64,
-        (position, segment): (u64, &Segment),
+        (position, next): (u64, u64),
         entries: &[Wants],
         shed: &mut Shed,
     ) {
@@ -50,12 +50,12 @@ impl Shared {
             if destination.lag.is_none_or(|lag| lag.totals.bytes <= keep_bytes) {
                 break;
             }
-            destination.shed(*sequence, *totals, segment.first);
+            destination.shed(*sequence, *totals);
             shed.records += totals.records;
             shed.bytes += totals.bytes;
         }
         if let Some(lag) = destination.lag.as_mut().filter(|lag| lag.totals.bytes > keep_bytes) {
-            lag.position = segment.next;
+            lag.position = next;
         }
         let after = destination.pinned();
         if before != after && inner.moved(id.0, before, after) {
@@ -109,13 +109,13 @@ impl Inner {
                 let ids = segment.ids(id.0, destination.file_id);
                 return Some((lag.position, segment.view(), ids));
             }
-            let (first, next) = (segment.first, segment.next);
+            let next = segment.next;
             let destination = self.destinations.get_mut(id.index())?;
             if totals == Totals::default() {
                 destination.lag.as_mut()?.position = next;
                 continue;
             }
-            destination.shed(next.saturating_sub(1), totals, first);
+            destination.shed(next.saturating_sub(1), totals);
             shed.records += totals.records;
             shed.bytes += totals.bytes;
         }

@@ -15,10 +15,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(1);
 /// A buffer that has grown beyond this is not kept.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
-/// Bytes taken from the line at a time, and bytes in hand beyond which no more are taken: a kernel
-/// holds some MiB that a slow peer has not acknowledged.
+/// Bytes taken from the line at a time.
 const TAKE_BYTES: usize = 512 << 10;
-const HAND_BYTES_MAX: usize = 16 << 20;
 
 /// Serves a line of the destination's queue until the line is closed, taken away, or idle.
 pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
@@ -91,8 +89,8 @@ impl Worker {
 
     /// Takes items from the line as far as the hand has room; true when none will come any more.
     fn take(&mut self) -> bool {
-        let full = self.hand.bytes() + TAKE_BYTES;
-        while !self.is_handing_over && self.hand.bytes() < full.min(HAND_BYTES_MAX) {
+        let full = (self.hand.bytes() + TAKE_BYTES).min(self.destination.queue.hand_bytes_max());
+        while !self.is_handing_over && self.hand.bytes() < full {
             match self.destination.queue.pop(self.line) {
                 Popped::Item(item) => self.hand.push(item),
                 Popped::Handover => self.is_handing_over = true,

@@ -82,6 +82,8 @@ pub(crate) struct Model {
     pub(crate) held: Vec<BTreeSet<u64>>,
     /// Destinations and entries in their hands of which one record is finished.
     begun: BTreeSet<(usize, u64)>,
+    /// Records reported lost when the spool was opened and read.
+    lost: Vec<u64>,
     given: u64,
     flips: u64,
     options: Options,
@@ -94,7 +96,8 @@ impl Model {
         let spool = Some(Stepped::open(&sim, options));
         let held = vec![BTreeSet::new(); NAMES.len()];
         let (known, begun) = (BTreeMap::new(), BTreeSet::new());
-        let mut model = Self { sim, spool, known, held, begun, given: 0, flips: 0, options };
+        let lost = vec![0; NAMES.len()];
+        let mut model = Self { sim, spool, known, held, begun, lost, given: 0, flips: 0, options };
         model.register();
         model
     }
@@ -107,6 +110,7 @@ impl Model {
             known: self.known.clone(),
             held: self.held.clone(),
             begun: BTreeSet::new(),
+            lost: self.lost.clone(),
             given: self.given,
             flips: 1,
             options: self.options,
@@ -140,28 +144,8 @@ impl Model {
                 self.held[destination].remove(&sequence);
                 self.known.get_mut(&sequence).unwrap().wants.remove(&destination);
             }
-            Op::Begin { destination, which } => {
-                let held = &self.held[destination];
-                let sequence = held.iter().nth(which % held.len().max(1)).copied();
-                let is_new = |sequence: &u64| self.begun.insert((destination, *sequence));
-                if let Some(sequence) = sequence.filter(is_new) {
-                    let id = self.id(destination);
-                    self.spool().shared.done(id, sequence, 1);
-                }
-            }
-            Op::Read { destination } => {
-                let id = self.id(destination);
-                match self.spool().shared.read(id) {
-                    Ok(Read::Entry { sequence, payload, .. }) => {
-                        self.was_given(destination, sequence, &payload);
-                    }
-                    Ok(Read::CaughtUp) if self.flips == 0 => {
-                        assert_eq!(self.lagging(destination), [0; 0], "never given out");
-                        assert_eq!(self.lost(id), 0, "counted, and not there");
-                    }
-                    _ => {}
-                }
-            }
+            Op::Begin { destination, which } => self.begin(destination, which),
+            Op::Read { destination } => self.read(destination),
             Op::Shed { destination, keep } => {
                 let id = self.id(destination);
                 let shed = self.spool().shared.shed(id, keep);
@@ -180,19 +164,7 @@ impl Model {
                 }
             }
             Op::Relinquish { destination } => self.relinquish(destination),
-            Op::Step { ms } => {
-                let spool = self.spool();
-                spool.now += Duration::from_millis(ms);
-                spool.writer.step(spool.now);
-                let mut inner = spool.shared.lock();
-                let (next, frontier) = (inner.segments[0].next, inner.frontier());
-                let is_garbage = inner.segments.len() > 1 && next <= frontier;
-                assert_eq!(inner.has_garbage(), is_garbage);
-                assert!(
-                    !is_garbage || inner.state != State::Good,
-                    "nobody needs the oldest segment"
-                );
-            }
+            Op::Step { ms } => self.step(ms),
             Op::FailAt { nth, fault } => {
                 let fault = ERRNOS.get(fault).map_or(Fault::Short, |errno| Fault::Errno(*errno));
                 self.sim.fail_at(nth, fault);
@@ -227,6 +199,41 @@ impl Model {
                 self.reopen();
             }
         }
+    }
+
+    fn begin(&mut self, destination: usize, which: usize) {
+        let held = &self.held[destination];
+        let sequence = held.iter().nth(which % held.len().max(1)).copied();
+        let is_new = |sequence: &u64| self.begun.insert((destination, *sequence));
+        if let Some(sequence) = sequence.filter(is_new) {
+            let id = self.id(destination);
+            self.spool().shared.done(id, sequence, 1);
+        }
+    }
+
+    fn read(&mut self, destination: usize) {
+        let id = self.id(destination);
+        match self.spool().shared.read(id) {
+            Ok(Read::Entry { sequence, payload, .. }) => {
+                self.was_given(destination, sequence, &payload);
+            }
+            Ok(Read::CaughtUp) if self.flips == 0 => {
+                assert_eq!(self.lagging(destination), [0; 0], "never given out");
+                assert_eq!(self.lost(id), self.lost[destination], "counted, and not there");
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, ms: u64) {
+        let spool = self.spool();
+        spool.now += Duration::from_millis(ms);
+        spool.writer.step(spool.now);
+        let mut inner = spool.shared.lock();
+        let (next, frontier) = (inner.segments[0].next, inner.frontier());
+        let is_garbage = inner.segments.len() > 1 && next <= frontier;
+        assert_eq!(inner.has_garbage(), is_garbage);
+        assert!(!is_garbage || inner.state != State::Good, "nobody needs the oldest segment");
     }
 
     fn append(&mut self, size: usize, wants: u8, hold: bool, durable: bool) {
@@ -338,7 +345,8 @@ impl Model {
             }
             let given: BTreeSet<u64> = order.into_iter().collect();
             self.check_missing(destination, &given);
-            let lost: u64 = self.lost(id);
+            let lost = self.lost(id);
+            self.lost[destination] = lost;
             assert_eq!(counted, given.len() as u64 * 2 + lost, "the books");
             // What was done and came back is in the caller's hands again.
             for (sequence, known) in &mut self.known {

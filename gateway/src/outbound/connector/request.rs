@@ -230,7 +230,7 @@ impl RequestConnector {
 
     /// The body of the next request, and its id.
     fn body(&self, hand: &Hand, progress: &mut Progress) -> Result<(Body, HeaderValue), Failure> {
-        let most = progress.group.as_ref().map_or(self.size.get(), Group::records);
+        let most = progress.group.as_ref().map_or_else(|| self.size.get(), Group::records);
         let mut writer = Writer::new(self.format);
         let mut records = 0;
         for (item, record) in hand.unsent_records().take(most) {
@@ -245,7 +245,8 @@ impl RequestConnector {
         let invalid = |error: &dyn std::fmt::Display| {
             Failure::new("request", AttemptOutcome::Protocol, error.to_string())
         };
-        let id = HeaderValue::from_str(group.id(hand, &self.scope)).map_err(|error| invalid(&error))?;
+        let id =
+            HeaderValue::from_str(group.id(hand, &self.scope)).map_err(|error| invalid(&error))?;
         Ok((writer.finish(self.gzip).map_err(|error| invalid(&error))?, id))
     }
 

@@ -22,6 +22,8 @@ use super::Parcel;
 const LANES: usize = 256;
 /// Records of an item whose lanes are looked at while there is one line.
 const LANE_SAMPLES: usize = 32;
+/// Least and most bytes that a worker may have in hand.
+const HAND_BYTES: (usize, usize) = (64 << 10, 16 << 20);
 /// A selection that needs less than one part in this many of its arena is copied out of it, so
 /// that a slow destination does not hold whole batches for a few records.
 const COPY_BELOW: usize = 4;
@@ -157,6 +159,13 @@ impl Queue {
     /// Bytes that may wait.
     pub(super) fn bytes_max(&self) -> usize {
         self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the worker of a line may have in hand. A kernel holds some MiB that a slow peer has
+    /// not acknowledged; but what is in hand is never shed, so most of the queue must not be there.
+    pub(super) fn hand_bytes_max(&self) -> usize {
+        let lines = self.inner().lines.len().max(1);
+        (self.bytes_max() / 4 / lines).clamp(HAND_BYTES.0, HAND_BYTES.1)
     }
 
     /// Changes how many bytes may wait; what waits already stays.
