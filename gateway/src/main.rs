@@ -11,8 +11,8 @@ use logboom_gateway::config::Problems;
 use logboom_gateway::load::{ReceiveOptions, SendOptions};
 use logboom_gateway::park_tool::{self, ParkedCommand};
 use logboom_gateway::run::{self, Gateway};
-use logboom_gateway::telemetry::metric::CONFIG_RELOADS;
 use logboom_gateway::spool_tool::{self, SpoolCommand};
+use logboom_gateway::telemetry::metric::CONFIG_RELOADS;
 use logboom_gateway::trial::{self, TestOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -212,6 +212,7 @@ async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     let mut seen = path.and_then(Seen::of);
+    let mut last = seen;
     loop {
         // All of them are cancel safe.
         let why = tokio::select! {
@@ -223,8 +224,9 @@ async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
             _ = look.tick() => {
                 gateway.refresh_certificates().await;
                 let now = path.and_then(Seen::of);
-                // A file that is gone for a moment is being replaced.
-                if now.is_none() || now == seen {
+                let is_at_rest = std::mem::replace(&mut last, now) == now;
+                // A file that is gone for a moment is being replaced, one that changes is being written.
+                if now.is_none() || now == seen || !is_at_rest {
                     continue;
                 }
                 seen = now;

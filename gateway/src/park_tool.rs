@@ -193,14 +193,25 @@ fn replay(options: &ReplayOptions, out: &mut dyn Write) -> anyhow::Result<bool> 
     let answer = api.call(Method::POST, "/v1/parked/replay", Some(&order))?;
     let replayed = answer.get("replayed").and_then(Value::as_u64);
     let replayed = replayed.context("the gateway's answer has no number")?;
-    let left = answer.get("left").and_then(Value::as_array).cloned().unwrap_or_default();
-    let missing = (ids.len() as u64).saturating_sub(replayed + left.len() as u64);
+    let list = |member| answer.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (left, under_way) = (list("left"), list("under_way"));
+    let known = replayed + (left.len() + under_way.len()) as u64;
+    let missing = (ids.len() as u64).saturating_sub(known);
     let is_done = left.is_empty() && missing == 0;
     if api.json {
-        writeln!(out, "{}", json!({ "replayed": replayed, "left": left, "missing": missing }))?;
+        let answer = json!({
+            "replayed": replayed,
+            "under_way": under_way,
+            "left": left,
+            "missing": missing,
+        });
+        writeln!(out, "{answer}")?;
         return Ok(is_done);
     }
     writeln!(out, "{replayed} records are on their way again")?;
+    if !under_way.is_empty() {
+        writeln!(out, "{} were on their way already", under_way.len())?;
+    }
     if !left.is_empty() {
         let left = left.iter().map(Value::to_string).collect::<Vec<_>>().join(" ");
         writeln!(out, "left, since their source or destination is not configured: {left}")?;

@@ -84,8 +84,10 @@ impl Scratch {
     /// # Panics
     /// When that is not possible.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.join(name);
-        fs::write(&path, contents).expect("scratch file");
+        let (path, next) = (self.join(name), self.join(&format!("{name}.next")));
+        // Whole or not at all, for programs that look at it meanwhile.
+        fs::write(&next, contents).expect("scratch file");
+        fs::rename(&next, &path).expect("scratch file");
         path
     }
 

@@ -61,6 +61,9 @@ pub(crate) struct Inner {
     pub(crate) file_id_next: u32,
     /// In order; the last one is written to, if it is the writer's.
     pub(crate) segments: VecDeque<Segment>,
+    /// The first sequence of the oldest segment that could not be deleted, if one could not: as
+    /// long as it is there, cursors must say that it is done.
+    pub(crate) undeleted: u64,
     /// Destinations whose cursor on disk is behind.
     pub(crate) changed: Vec<u32>,
     /// The salt of the oldest segment, and the first destination that may still be in it: those

@@ -313,3 +313,89 @@ fn frame(request: &Request, buffer: &[u8]) -> Option<Frame> {
     let span = Span::new(start, start + trimmed.len());
     Some(Frame { span, truncated: false, incomplete: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::time::Duration;
+
+    use logboom_record::Batch;
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::watch;
+
+    use super::super::{Admission, Common, Intake, Permit, bind};
+    use super::*;
+    use crate::config::{AppTemplate, Format, Framing, Oversize, Source, SourceUrl};
+    use crate::telemetry::ledger::SourceBook;
+
+    /// Gives what it takes to the test.
+    struct Hands(mpsc::UnboundedSender<(Permit, Option<Arc<Receipt>>)>);
+
+    impl Intake for Hands {
+        fn take<'a>(
+            &'a self,
+            _: Batch,
+            permit: Permit,
+            receipt: Option<Arc<Receipt>>,
+        ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+            self.0.send((permit, receipt)).unwrap();
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    fn source() -> Source {
+        Source {
+            name: "relp".into(),
+            url: SourceUrl::Relp("127.0.0.1:0".parse().unwrap()),
+            app: AppTemplate::app_name(),
+            framing: Framing::Auto,
+            format: Format::Auto,
+            strict: false,
+            oversize: Oversize::Reject,
+            max_sessions: 8,
+            idle: Duration::from_secs(60),
+            frame_timeout: Duration::from_secs(60),
+            receive_buffer: 0,
+            window: 64,
+        }
+    }
+
+    async fn answer(stream: &mut TcpStream, expected: &str) {
+        let mut read = Vec::new();
+        while !read.ends_with(b"\n") || !read.starts_with(expected.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", read.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_and_the_stop_do_not_wait_for_memory() {
+        let admission = Arc::new(Admission::new(256));
+        let (_give_up, give_up) = watch::channel(false);
+        let common = Common { record_bytes_max: 1 << 16, admission, give_up };
+        let (to_test, mut taken) = mpsc::unbounded_channel();
+        let (source, book) = (source(), Arc::new(SourceBook::default()));
+        let listening =
+            bind(&source).unwrap().serve(&source, book, Arc::new(Hands(to_test)), &common);
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        let offers = "relp_version=0\ncommands=syslog";
+        let record = |number| format!("{number} syslog 19 <14>1 - - - - - - x\n");
+        let opening = format!("1 open {} {offers}\n", offers.len());
+        stream.write_all(opening.as_bytes()).await.unwrap();
+        answer(&mut stream, "1 rsp").await;
+        stream.write_all(record(2).as_bytes()).await.unwrap();
+        let (permit, receipt) = taken.recv().await.unwrap();
+        // All memory is in use, and there is more to read.
+        stream.write_all(record(3).as_bytes()).await.unwrap();
+        drop(receipt);
+        answer(&mut stream, "2 rsp 6 200 OK").await;
+        drop(permit);
+        let (permit, receipt) = taken.recv().await.unwrap();
+        stream.write_all(record(4).as_bytes()).await.unwrap();
+        listening.stop();
+        drop(receipt);
+        answer(&mut stream, "3 rsp 6 200 OK\n0 serverclose").await;
+        listening.task.await.unwrap();
+        drop(permit);
+    }
+}

@@ -275,6 +275,9 @@ impl Destination {
         let parked = self.common.park.take(&records, source, by, reasons, must_last);
         self.book.parked.add(parked);
         self.book.dropped.add(DropReason::ParkFailed, places.len() - parked);
+        if let Some(receipt) = item.parcel.receipt.as_ref().filter(|_| parked < places.len()) {
+            receipt.lose();
+        }
         if let Some(left_out) = self.throttle.allow() {
             let records = places.len();
             tracing::warn!(

@@ -227,16 +227,15 @@ impl Destination {
     pub(super) async fn leave_in_spool(&self, item: &Item, deadline: Instant) -> bool {
         let Some(spool) = &self.common().spool else { return false };
         let id = self.spool_id(spool);
-        let is_held = item.held.is_some_and(|entry| spool.holds(id, entry));
-        while !is_held {
-            match self.append(&item.parcel, &item.selection, false) {
-                Ok(_) => break,
-                Err(AppendError::Closed | AppendError::TooLarge { .. }) => return false,
-                // More than the disk has taken so far, or more than it can.
-                Err(_) if tokio::time::timeout_at(deadline, spool.room()).await.is_err() => {
+        if item.held.is_none_or(|entry| !spool.holds(id, entry)) {
+            while let Err(error) = self.append(&item.parcel, &item.selection, false) {
+                if matches!(error, AppendError::Closed | AppendError::TooLarge { .. }) {
                     return false;
                 }
-                Err(_) => {}
+                // More than the disk has taken so far, or more than it can.
+                if tokio::time::timeout_at(deadline, spool.room()).await.is_err() {
+                    return false;
+                }
             }
         }
         self.book.spooled.enter(item.records);

@@ -237,3 +237,50 @@ async fn a_full_queue_spills_into_the_spool_and_sheds_nothing() {
     assert!(stage.book.spooled.get() > 200);
     assert_eq!(stage.book.imbalance(), 0);
 }
+
+#[tokio::test]
+async fn a_shared_connection_ends_with_the_last_that_shares_it_and_its_end_is_seen_by_all() {
+    use super::connector::Connector;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/logs?http=2", listener.local_addr().unwrap());
+    let (ended, end) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
+    let (server_ended, server_end) = (Arc::clone(&ended), Arc::clone(&end));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            tokio::select! {
+                _ = connection.accept() => {}
+                () = server_end.notified() => {}
+            }
+            server_ended.store(true, Ordering::SeqCst);
+        }
+    });
+    let stage = Stage::new("shared");
+    let destination = stage.destination(&url, WhenFull::Block, 1 << 20);
+    let (book, mut progress) = (&stage.book, hand::Progress::default());
+
+    let first = Connector::open(&destination).await.unwrap();
+    let second = Connector::open(&destination).await.unwrap();
+    assert_eq!((book.connects.get(), book.connections.get()), (1, 1));
+    drop(first);
+    assert!(!ended.load(Ordering::SeqCst) && book.connections.get() == 1);
+    drop(second);
+    until("the end of what nobody uses", || ended.load(Ordering::SeqCst)).await;
+    assert_eq!(book.connections.get(), 0);
+
+    let mut first = Connector::open(&destination).await.unwrap();
+    let mut second = Connector::open(&destination).await.unwrap();
+    assert_eq!((book.connects.get(), book.connections.get()), (2, 1));
+    end.notify_one();
+    for (connector, _) in [&mut first, &mut second] {
+        let failure = connector.news(&mut progress).await.unwrap_err();
+        assert_eq!(failure.outcome, AttemptOutcome::Closed);
+    }
+    drop(first);
+    let third = Connector::open(&destination).await.unwrap();
+    assert_eq!(book.connects.get(), 3, "the old one is over");
+    drop((second, third));
+    assert_eq!(book.connections.get(), 0);
+}

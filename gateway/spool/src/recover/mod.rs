@@ -438,6 +438,7 @@ fn empty() -> Inner {
         by_file_id: HashMap::new(),
         file_id_next: 0,
         segments: VecDeque::new(),
+        undeleted: u64::MAX,
         changed: Vec::new(),
         keeper: (0, 0),
         wake: false,

@@ -1,5 +1,6 @@
 //! What is kept on disk and for whom: relinquished, released, deleted. One claim each.
 
+use super::model::{Model, Op};
 use super::*;
 use crate::vfs::sim::Fault;
 use crate::vfs::{Access, Vfs};
@@ -228,4 +229,37 @@ fn without_room_for_cursors_what_nobody_needs_goes_all_the_same() {
     spool.step();
     assert!(spool.shared.stats().segments < segments);
     assert_eq!(spool.shared.lock().state, State::Good);
+}
+
+#[test]
+fn a_name_that_comes_with_a_cursor_stands_twice() {
+    let mut spool = Stepped::open(&Sim::new(32), small());
+    let a = spool.shared.destination("only here");
+    // A cursor that moved, of a destination that no entry named before.
+    spool.shared.forget(a);
+    spool.step();
+    let files = spool.sim.files();
+    let (_, bytes) =
+        files.iter().find(|(path, _)| path.to_str().unwrap().contains("seg-")).unwrap();
+    let names = bytes.windows(9).filter(|window| window == b"only here").count();
+    assert_eq!(names, 2);
+}
+
+#[test]
+fn what_is_done_in_a_segment_that_cannot_be_deleted_does_not_come_again() {
+    let mut model = Model::new(33);
+    for op in [
+        Op::Append { size: 0, wants: 2, hold: false, durable: true },
+        Op::Step { ms: 1 },
+        Op::Close,
+        Op::Done { destination: 1, which: 0 },
+        // The cursor is written and synced; then deleting fails.
+        Op::FailAt { nth: 2, fault: 0 },
+        Op::Step { ms: 1 },
+        // This asserts it.
+        Op::Close,
+    ] {
+        model.play(&op);
+    }
+    assert!(model.held[1].is_empty());
 }

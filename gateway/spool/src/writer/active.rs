@@ -89,11 +89,16 @@ impl Active {
         if rows.is_empty() {
             return Ok(false);
         }
-        let table = format::table(&rows, self.next, self.salt);
+        let mut bytes = Vec::new();
+        if rows.iter().any(|row| row.name.is_some()) {
+            push_table(&mut bytes, &rows, self.next, self.salt);
+        } else {
+            bytes = format::table(&rows, self.next, self.salt);
+        }
         // After an error the next segment begins with all cursors: these are not forgotten.
-        write_all(&*self.file, &table, self.end)?;
+        write_all(&*self.file, &bytes, self.end)?;
         self.named.extend(rows.iter().map(|row| row.id));
-        self.end += table.len() as u64;
+        self.end += bytes.len() as u64;
         shared.lock().grow(self.salt, self.end);
         Ok(true)
     }
@@ -152,9 +157,15 @@ fn push_table(bytes: &mut Vec<u8>, rows: &[Row], sequence: u64, salt: u64) {
 }
 
 impl Inner {
+    /// Nothing on disk is before it.
+    fn oldest(&self) -> u64 {
+        let oldest = self.segments.front().map_or(self.next, |segment| segment.first);
+        oldest.min(self.undeleted)
+    }
+
     /// The cursors of all destinations that have entries on disk.
     fn all_rows(&self) -> Vec<Row> {
-        let oldest = self.segments.front().map_or(self.next, |segment| segment.first);
+        let oldest = self.oldest();
         let with_entries = self.destinations.iter().filter(|d| d.wanted > oldest);
         let row = |d| self.row(d, true);
         with_entries.map(row).collect()
@@ -187,7 +198,7 @@ impl Inner {
     }
 
     fn seal(&mut self, salt: u64, closed: bool) -> Seal {
-        let oldest = self.segments.front().map_or(self.next, |segment| segment.first);
+        let oldest = self.oldest();
         let Some(at) = self.segments.iter().position(|segment| segment.salt == salt) else {
             return Seal::default();
         };

@@ -66,14 +66,23 @@ impl Writer {
     fn unlink_garbage(&self) -> bool {
         crash::point("predelete");
         let gone = self.shared.lock().take_garbage();
+        let mut undeleted = None;
         for segment in &gone {
             // One that cannot be deleted now is found at the next start.
-            drop(self.shared.vfs.unlink(&self.shared.segment_path(segment.first)));
+            if self.shared.vfs.unlink(&self.shared.segment_path(segment.first)).is_err() {
+                undeleted = undeleted.or(Some(segment.first));
+            }
             crash::point("segment_unlinked");
         }
         // A name that comes back after a crash is below all cursors: no reason to give up a
         // segment, or to stop.
-        drop(vfs::uninterrupted(|| self.shared.vfs.sync_dir(&self.shared.files.dir)));
+        if vfs::uninterrupted(|| self.shared.vfs.sync_dir(&self.shared.files.dir)).is_err() {
+            undeleted = gone.first().map(|segment| segment.first);
+        }
+        if let Some(first) = undeleted {
+            let mut inner = self.shared.lock();
+            inner.undeleted = inner.undeleted.min(first);
+        }
         !gone.is_empty()
     }
 }

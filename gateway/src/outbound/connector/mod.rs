@@ -10,7 +10,7 @@
 //! | `relp` | the peer has answered its frame |
 //! | `request` | the peer has answered the request with success |
 //! | `datagram` | this machine's kernel has taken it |
-//! | `file` | it is written; synced too, where a source waits for its receipt |
+//! | `file` | it is written; synced too, where a source waits for its receipt or the spool lets go of it |
 
 mod datagram;
 mod file;
