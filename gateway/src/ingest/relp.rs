@@ -329,8 +329,11 @@ mod tests {
     use crate::config::{AppTemplate, Format, Framing, Oversize, Source, SourceUrl};
     use crate::telemetry::ledger::SourceBook;
 
+    /// How long to wait for what must come.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
     /// Gives what it takes to the test.
-    struct Hands(mpsc::UnboundedSender<(Permit, Option<Arc<Receipt>>)>);
+    struct Hands(mpsc::Sender<(Permit, Option<Arc<Receipt>>)>);
 
     impl Intake for Hands {
         fn take<'a>(
@@ -339,7 +342,7 @@ mod tests {
             permit: Permit,
             receipt: Option<Arc<Receipt>>,
         ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-            self.0.send((permit, receipt)).unwrap();
+            self.0.try_send((permit, receipt)).unwrap();
             Box::pin(std::future::ready(()))
         }
     }
@@ -363,9 +366,12 @@ mod tests {
 
     async fn answer(stream: &mut TcpStream, expected: &str) {
         let mut read = Vec::new();
-        while !read.ends_with(b"\n") || !read.starts_with(expected.as_bytes()) {
-            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", read.escape_ascii());
-        }
+        let reading = async {
+            while !read.ends_with(b"\n") || !read.starts_with(expected.as_bytes()) {
+                assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", read.escape_ascii());
+            }
+        };
+        assert!(tokio::time::timeout(DEADLINE, reading).await.is_ok(), "no {expected}");
     }
 
     #[tokio::test]
@@ -373,7 +379,7 @@ mod tests {
         let admission = Arc::new(Admission::new(256));
         let (_give_up, give_up) = watch::channel(false);
         let common = Common { record_bytes_max: 1 << 16, admission, give_up };
-        let (to_test, mut taken) = mpsc::unbounded_channel();
+        let (to_test, mut taken) = mpsc::channel(4);
         let (source, book) = (source(), Arc::new(SourceBook::default()));
         let listening =
             bind(&source).unwrap().serve(&source, book, Arc::new(Hands(to_test)), &common);

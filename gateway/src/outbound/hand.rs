@@ -64,7 +64,7 @@ fn name_of(hand: &Hand, records: usize) -> Option<(u64, u64)> {
     let mut unsent = hand.unsent_records().take(records).peekable();
     let (first, _) = unsent.peek()?;
     let (first, mut hash) = (*first, FNV_START);
-    let entry = first.held?;
+    let entry = first.held.filter(|_| first.is_as_stored)?;
     for (item, record) in unsent {
         if !std::ptr::eq(item, first) {
             return None;

@@ -26,9 +26,6 @@ use super::queue::Item;
 use super::{Destination, Parcel};
 use crate::telemetry::ledger::{Count, DropReason};
 
-/// A selection of less than one part in this many of its batch is spooled without the rest of it.
-const EXTRACT_BELOW: usize = 4;
-
 /// How long a source may wait for a disk that is busy.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait after a read failed.
@@ -165,10 +162,12 @@ impl Destination {
         let is_caught_up = !self.lag.is_set();
         self.enter(records, counted);
         let hold = may_hold && self.queue.has_room();
-        match self.append(parcel, &selection, hold) {
+        let mut item = Item::new(parcel, selection, None);
+        match self.append(&item, hold) {
             Ok((entry, true)) => {
                 drop(gate);
-                self.enqueue(Item::new(parcel, selection, Some(entry)), false);
+                (item.held, item.is_as_stored) = (Some(entry), true);
+                self.enqueue(item, false);
             }
             Ok((_, false)) => {
                 drop(gate);
@@ -177,7 +176,7 @@ impl Destination {
             // Without a spool the queue's oldest go; behind others on disk these cannot overtake.
             Err(_) if is_caught_up => {
                 drop(gate);
-                self.enqueue(Item::new(parcel, selection, None), true);
+                self.enqueue(item, true);
             }
             Err(_) => {
                 drop(gate);
@@ -196,30 +195,17 @@ impl Destination {
         self.begin_reading();
     }
 
-    /// Appends a selection to the spool for this destination alone. Returns the entry and whether it
-    /// is held. The receipt waits for the sync, whatever else waits.
-    fn append(
-        &self,
-        parcel: &Parcel,
-        selection: &Selection,
-        hold: bool,
-    ) -> Result<(u64, bool), AppendError> {
+    /// Appends an item to the spool, for this destination alone. Returns the entry and whether it is
+    /// held. The receipt waits for the sync, whatever else waits.
+    fn append(&self, item: &Item, hold: bool) -> Result<(u64, bool), AppendError> {
         let Some(spool) = &self.common().spool else { return Err(AppendError::Closed) };
-        let batch = parcel.batch();
-        let records = selection.count(batch.len());
-        let extracted;
-        let (batch, selection) = if records < batch.len() / EXTRACT_BELOW {
-            extracted = batch.extract(selection);
-            (&extracted, &Selection::All)
-        } else {
-            (batch, selection)
-        };
+        let (parcel, selection) = (&item.parcel, &item.selection);
         let mut head = Vec::new();
         let key = entry::destination_key(self.name());
-        entry::write(batch, &parcel.source, [(key, selection)].into_iter(), &mut head);
-        let want = self.want(spool, parcel, records, hold);
+        entry::write(parcel.batch(), &parcel.source, [(key, selection)].into_iter(), &mut head);
+        let want = self.want(spool, parcel, item.records, hold);
         let durable = durable(parcel.receipt.clone());
-        let appended = spool.append(&[&head, batch.arena()], &[want], durable)?;
+        let appended = spool.append(&[&head, parcel.batch().arena()], &[want], durable)?;
         Ok((appended.sequence, appended.held.first().copied().unwrap_or(false)))
     }
 
@@ -228,7 +214,7 @@ impl Destination {
         let Some(spool) = &self.common().spool else { return false };
         let id = self.spool_id(spool);
         if item.held.is_none_or(|entry| !spool.holds(id, entry)) {
-            while let Err(error) = self.append(&item.parcel, &item.selection, false) {
+            while let Err(error) = self.append(item, false) {
                 if matches!(error, AppendError::Closed | AppendError::TooLarge { .. }) {
                     return false;
                 }

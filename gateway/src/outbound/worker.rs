@@ -188,7 +188,7 @@ impl Worker {
                     destination.breaker.succeeded();
                 }
             }
-            book.in_flight.leave(records);
+            let settled = records;
             while records > 0 && !self.hand.is_empty() {
                 let book_refusal = |item: &Item, places| {
                     match &outcome {
@@ -205,6 +205,8 @@ impl Worker {
                     book.queue_bytes.change(-bytes.cast_signed());
                 }
             }
+            // Behind the entries that say where they went.
+            book.in_flight.leave(settled);
         }
     }
 

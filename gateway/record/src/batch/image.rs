@@ -47,9 +47,13 @@ impl Batch {
             out.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
             out.extend_from_slice(name.as_bytes());
         }
-        out.reserve((self.fields.len() + self.rows.len()) * 4);
         for table in [&self.fields, &self.rows] {
-            out.extend(table.iter().flat_map(|word| word.to_le_bytes()));
+            let start = out.len();
+            out.resize(start + table.len() * 4, 0);
+            let places = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<4>().0;
+            for (place, word) in places.iter_mut().zip(table) {
+                *place = word.to_le_bytes();
+            }
         }
     }
 

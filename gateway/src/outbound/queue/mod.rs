@@ -36,6 +36,8 @@ pub(super) struct Item {
     pub(super) records: usize,
     /// The entry of the spool that has them too.
     pub(super) held: Option<u64>,
+    /// Whether records have the same places in the parcel's batch as in that entry.
+    pub(super) is_as_stored: bool,
     bytes: usize,
     since: Instant,
     /// Place in its line, from 1.
@@ -467,8 +469,7 @@ impl Inner {
             let parcel = Arc::clone(&item.parcel);
             let (records, since) = (part.len(), item.since);
             let selection = Selection::Some(part);
-            let held = item.held;
-            let part = Item { parcel, selection, records, held, bytes, since, sequence: 0 };
+            let part = Item { parcel, selection, records, bytes, since, sequence: 0, ..item };
             self.append_to(line, part);
         }
     }
@@ -543,12 +544,13 @@ impl Item {
             let parcel = Arc::new(parcel.extract(&selection));
             let bytes = parcel.batch().footprint();
             let selection = Selection::All;
-            return Self { parcel, selection, records, held, bytes, since, sequence: 0 };
+            let is_as_stored = false;
+            return Self { parcel, selection, records, held, is_as_stored, bytes, since, sequence: 0 };
         }
         // It holds the memory of the whole parcel.
         let bytes = batch.footprint();
-        let parcel = Arc::clone(parcel);
-        Self { parcel, selection, records, held, bytes, since, sequence: 0 }
+        let (parcel, is_as_stored) = (Arc::clone(parcel), true);
+        Self { parcel, selection, records, held, is_as_stored, bytes, since, sequence: 0 }
     }
 
     /// The bytes it is charged for.
