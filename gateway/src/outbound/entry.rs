@@ -8,6 +8,8 @@
 //!
 //! A destination is named by a hash of its canonical URL, the same in every process.
 
+use std::cell::Cell;
+
 use logboom_record::{Batch, ImageError, Selection};
 
 /// Version of the entry, its first byte.
@@ -43,6 +45,28 @@ pub(super) fn fnv(hash: u64, bytes: &[u8]) -> u64 {
 /// FNV-1a of a canonical URL.
 pub(super) fn destination_key(canonical: &str) -> u64 {
     fnv(FNV_START, canonical.as_bytes())
+}
+
+/// Largest buffer for tables that a thread keeps.
+const TABLES_KEPT_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// Fresh pages from the kernel cost more than writing tables: each thread keeps a buffer.
+    static TABLES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer for the tables of an entry.
+pub(super) fn tables() -> Vec<u8> {
+    let mut tables = TABLES.take();
+    tables.clear();
+    tables
+}
+
+/// Takes a buffer back, on whichever thread.
+pub(super) fn keep_tables(tables: Vec<u8>) {
+    if tables.capacity() <= TABLES_KEPT_BYTES {
+        TABLES.set(tables);
+    }
 }
 
 /// Writes all of an entry but the arena, which follows it.
@@ -146,6 +170,8 @@ fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Result<[u8; N], EntryEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
     use logboom_record::{Head, UnixNanos};
 
     fn batch() -> Batch {

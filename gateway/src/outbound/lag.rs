@@ -200,12 +200,14 @@ impl Destination {
     fn append(&self, item: &Item, hold: bool) -> Result<(u64, bool), AppendError> {
         let Some(spool) = &self.common().spool else { return Err(AppendError::Closed) };
         let (parcel, selection) = (&item.parcel, &item.selection);
-        let mut head = Vec::new();
+        let mut head = entry::tables();
         let key = entry::destination_key(self.name());
         entry::write(parcel.batch(), &parcel.source, [(key, selection)].into_iter(), &mut head);
         let want = self.want(spool, parcel, item.records, hold);
         let durable = durable(parcel.receipt.clone());
-        let appended = spool.append(&[&head, parcel.batch().arena()], &[want], durable)?;
+        let appended = spool.append(&[&head, parcel.batch().arena()], &[want], durable);
+        entry::keep_tables(head);
+        let appended = appended?;
         Ok((appended.sequence, appended.held.first().copied().unwrap_or(false)))
     }
 

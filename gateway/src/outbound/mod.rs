@@ -149,7 +149,7 @@ async fn deliver_by_spool(
         }
     }
     let len = parcel.batch().len();
-    let mut head = Vec::new();
+    let mut head = entry::tables();
     let keys =
         deliveries.iter().map(|(d, selection)| (entry::destination_key(d.name()), selection));
     entry::write(parcel.batch(), &parcel.source, keys, &mut head);
@@ -175,6 +175,7 @@ async fn deliver_by_spool(
         }
     };
     drop(receipt);
+    entry::keep_tables(head);
     for ((destination, selection), held) in deliveries.into_iter().zip(appended.held) {
         let records = selection.count(len);
         book.copies.add(records);

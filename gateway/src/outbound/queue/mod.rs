@@ -545,7 +545,16 @@ impl Item {
             let bytes = parcel.batch().footprint();
             let selection = Selection::All;
             let is_as_stored = false;
-            return Self { parcel, selection, records, held, is_as_stored, bytes, since, sequence: 0 };
+            return Self {
+                parcel,
+                selection,
+                records,
+                held,
+                is_as_stored,
+                bytes,
+                since,
+                sequence: 0,
+            };
         }
         // It holds the memory of the whole parcel.
         let bytes = batch.footprint();
