@@ -173,6 +173,8 @@ fn run_gateway(path: Option<&Path>) -> Ended {
 struct Signals {
     end: EndSignals,
     hangup: Signal,
+    /// Heard, a limit of file sizes is an error of the write; unheard, it ends the process.
+    _file_size: Signal,
 }
 
 /// The signals that end the gateway.
@@ -186,7 +188,8 @@ impl Signals {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { end: EndSignals { terminate, interrupt }, hangup })
+        let file_size = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
+        Ok(Self { end: EndSignals { terminate, interrupt }, hangup, _file_size: file_size })
     }
 }
 

@@ -170,8 +170,6 @@ fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Result<[u8; N], EntryEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
-
     use logboom_record::{Head, UnixNanos};
 
     fn batch() -> Batch {

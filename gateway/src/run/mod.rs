@@ -7,7 +7,7 @@
 //!                                                                 ▼  │ logboom-spool
 //! ```
 //!
-//! What stays through reloads is in [`Standing`]; what a configuration makes is a `Generation`.
+//! What stays through reloads is in `Standing`; what a configuration makes is a `Generation`.
 
 mod flow;
 mod generation;
