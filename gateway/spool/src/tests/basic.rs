@@ -60,7 +60,8 @@ fn what_is_appended_is_read_after_a_restart_on_a_real_disk() {
     assert!(spool.stats().segments <= 2, "{:?}", spool.stats());
     drop(spool);
     assert!(told.damaged.lock().unwrap().is_empty());
-    std::fs::remove_dir_all(&dir).unwrap();
+    // A thread may still write there; what is left is in a folder for temporary files.
+    drop(std::fs::remove_dir_all(&dir));
 }
 
 #[test]
@@ -70,7 +71,8 @@ fn a_second_process_is_refused() {
     let second = Spool::open(&dir, small(), Arc::new(Told::default()));
     assert!(matches!(second, Err(crate::OpenError::Locked { .. })));
     drop(spool);
-    std::fs::remove_dir_all(&dir).unwrap();
+    // A thread may still write there; what is left is in a folder for temporary files.
+    drop(std::fs::remove_dir_all(&dir));
 }
 
 #[test]
