@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use logboom_tests::day::Random;
-use logboom_tests::oracle::{Collector, Producer, ProducerOptions, judge, judge_at_rest};
+use logboom_tests::oracle::{
+    Collector, Producer, ProducerOptions, durable_configuration, judge, judge_at_rest,
+};
 use logboom_tests::{Gateway, Scratch, binary, free_port, pause, wait_until};
 
 const SEED: u64 = 42;
@@ -45,32 +47,6 @@ const ABORTED: i32 = 6;
 fn number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
-}
-
-/// From RELP to the collector, durable before it is acknowledged.
-fn configuration(relp: u16, collector: &Collector) -> String {
-    format!(
-        r#"
-[spool]
-segment = "1MiB"
-max = "64MiB"
-
-[[source]]
-name = "relp"
-url = "relp://127.0.0.1:{relp}"
-
-[[route]]
-name = "out"
-url = "{}"
-when_full = "spool"
-
-[[pipeline]]
-sources = ["relp"]
-routes = ["out"]
-durability = "disk"
-"#,
-        collector.url()
-    )
 }
 
 /// A duration with this mean, as between chance occurrences.
@@ -149,7 +125,7 @@ fn what_was_acknowledged_survives_kills_at_any_time() {
     let scratch = Scratch::new("crash");
     let collector = Collector::start(seed, APPS);
     let relp = free_port();
-    let config = configuration(relp, &collector);
+    let config = durable_configuration(relp, &collector);
     let address = SocketAddr::from(([127, 0, 0, 1], relp));
     let options = ProducerOptions { address, seed, apps: APPS, window: WINDOW, rate: RATE };
     let producer = Producer::start(options);

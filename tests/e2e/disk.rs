@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use logboom_tests::faults::{FaultFs, small_disk};
-use logboom_tests::oracle::{Collector, Producer, ProducerOptions, Verdict, judge, judge_at_rest};
+use logboom_tests::oracle::{
+    Collector, Producer, ProducerOptions, Verdict, durable_configuration, judge, judge_at_rest,
+};
 use logboom_tests::{Gateway, Scratch, binary, free_port, wait_until};
 
 const SEED: u64 = 6;
@@ -23,31 +25,8 @@ impl Stage {
     fn new(name: &str) -> Self {
         let (scratch, collector, relp) =
             (Scratch::new(name), Collector::start(SEED, APPS), free_port());
-        let config = format!(
-            r#"
-[limits]
-queue = "1MiB"
-
-[spool]
-segment = "1MiB"
-max = "64MiB"
-
-[[source]]
-name = "relp"
-url = "relp://127.0.0.1:{relp}"
-
-[[route]]
-name = "out"
-url = "{}"
-when_full = "spool"
-
-[[pipeline]]
-sources = ["relp"]
-routes = ["out"]
-durability = "disk"
-"#,
-            collector.url()
-        );
+        let config =
+            format!("[limits]\nqueue = \"1MiB\"\n{}", durable_configuration(relp, &collector));
         let address = SocketAddr::from(([127, 0, 0, 1], relp));
         Self { scratch, collector, address, config }
     }

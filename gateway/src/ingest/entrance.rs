@@ -1,5 +1,6 @@
 //! What the sessions of one source share: how its frames become records.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,16 @@ impl Entrance {
             oversize,
             decoder: Decoder::new(format, mode),
             app,
+        }
+    }
+
+    /// Counts and says that a session was closed over a frame that did not end in time.
+    pub(super) fn note_late_frame(&self, peer: SocketAddr) {
+        self.book.reject(RejectReason::Timeout, 1);
+        if let Some(left_out) = self.throttle.allow() {
+            let (source, limit) = (self.name.as_str(), self.frame_timeout);
+            let what = "session closed, a frame did not end in time";
+            tracing::warn!(source, %peer, ?limit, left_out, "{what}");
         }
     }
 

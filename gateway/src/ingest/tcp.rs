@@ -42,14 +42,7 @@ pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<E
                 tracing::warn!(source, %peer, %error, left_out, "{what}");
             }
         }
-        End::Frame => {
-            entrance.book.reject(RejectReason::Timeout, 1);
-            if let Some(left_out) = entrance.throttle.allow() {
-                let limit = entrance.frame_timeout;
-                let what = "session closed, a frame did not end in time";
-                tracing::warn!(source, %peer, ?limit, left_out, "{what}");
-            }
-        }
+        End::Frame => entrance.note_late_frame(peer),
         End::Broken(error) => tracing::debug!(source, %peer, %error, "session broke"),
     }
 }

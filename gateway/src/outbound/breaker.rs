@@ -19,11 +19,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::http::RETRY_AFTER_MAX;
 
 /// Failures in a row after which only one probe at a time is let through.
 const OPEN_AFTER: u32 = 3;
-/// A destination cannot ask for more patience than this.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// How long one that waits for a change goes without a look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::breaker::{Breaker, BreakerState};
 use super::cap::Cap;
 use super::connector::{Connector, Pool};
+use super::entry::destination_key;
 use super::lag::Lag;
 use super::queue::{Item, LineKey, Queue};
 use super::{Common, Parcel, worker};
@@ -30,8 +31,8 @@ const GROW_GAIN: f64 = 1.1;
 /// How long to leave the number as it is after a growth that has brought nothing.
 const GROW_PAUSE: Duration = Duration::from_secs(60);
 
-/// Time beyond a shutdown's deadline for what is left to go to the spool.
-const SPOOL_GRACE: Duration = Duration::from_secs(5);
+/// Time beyond a shutdown's deadline for what is left to go to disk.
+pub const SPOOL_GRACE: Duration = Duration::from_secs(5);
 
 /// How a destination is set up.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub struct DestinationSettings {
 #[derive(Debug)]
 pub struct Destination {
     name: Arc<str>,
+    /// How entries of the spool call it.
+    pub(super) key: u64,
     settings: ArcSwap<DestinationSettings>,
     common: Arc<Common>,
     pub(super) queue: Queue,
@@ -130,6 +133,7 @@ impl Destination {
             workers: Mutex::new(JoinSet::new()),
             growth: Mutex::new(Growth::new()),
             settings: ArcSwap::from_pointee(settings),
+            key: destination_key(&name),
             name,
             book,
             common,
@@ -245,7 +249,7 @@ impl Destination {
     }
 
     /// Books an item as lost.
-    fn give_up(&self, item: &Item, reason: DropReason) {
+    pub(super) fn give_up(&self, item: &Item, reason: DropReason) {
         self.book.dropped.add(reason, item.records);
         self.book.in_flight.leave(item.records);
         if let Some(receipt) = &item.parcel.receipt {

@@ -42,8 +42,9 @@ pub(super) fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, step)
 }
 
-/// FNV-1a of a canonical URL.
-pub(super) fn destination_key(canonical: &str) -> u64 {
+/// The key of a destination: FNV-1a of its canonical URL.
+#[must_use]
+pub fn destination_key(canonical: &str) -> u64 {
     fnv(FNV_START, canonical.as_bytes())
 }
 
@@ -137,12 +138,11 @@ impl Entry {
         Ok(Self { source, batch, wants })
     }
 
-    /// What the destination of that canonical URL gets of it.
+    /// What the destination of that key gets of it.
     ///
     /// # Errors
     /// [`EntryError::NotWanted`], or [`EntryError::Broken`] where it names records that are not there.
-    pub fn selection(&self, canonical: &str) -> Result<Selection, EntryError> {
-        let key = destination_key(canonical);
+    pub fn selection(&self, key: u64) -> Result<Selection, EntryError> {
         let found = self.wants.iter().find(|(wanted, _)| *wanted == key);
         let (_, selection) = found.ok_or(EntryError::NotWanted)?;
         let len = self.batch.len();
@@ -191,8 +191,9 @@ mod tests {
         payload.extend_from_slice(batch.arena());
         let entry = Entry::read(payload.clone()).unwrap();
         assert_eq!(entry.source, "edge");
-        assert_eq!((entry.selection("a").unwrap(), entry.selection("b").unwrap()), (some, all));
-        assert!(matches!(entry.selection("c"), Err(EntryError::NotWanted)));
+        let selection = |canonical| entry.selection(destination_key(canonical));
+        assert_eq!((selection("a").unwrap(), selection("b").unwrap()), (some, all));
+        assert!(matches!(selection("c"), Err(EntryError::NotWanted)));
         assert_eq!(entry.batch.record(2).unwrap().body(), b"three");
         for len in 0..payload.len() - batch.arena().len() {
             assert!(Entry::read(payload[..len].to_vec()).is_err(), "cut at {len}");

@@ -142,11 +142,6 @@ impl Hand {
         self.records - self.sent
     }
 
-    /// The first item, and how many of its records are done with.
-    pub(super) fn front(&self) -> Option<(&Item, usize)> {
-        self.items.front().map(|item| (item, self.done))
-    }
-
     /// The records not yet sent, in order, each with its item.
     pub(super) fn unsent_records(&self) -> impl Iterator<Item = (&Item, Record<'_>)> {
         // Whole items are passed over by their count.

@@ -148,8 +148,8 @@ impl Destination {
         }
     }
 
-    /// Takes records of a destination that lags, or begins to.
-    /// `may_hold` says whether they may be put into the queue beside the spool.
+    /// Takes records of a destination that lags, or begins to. `may_hold` says whether they may be put
+    /// into the queue beside the spool.
     pub(super) fn push_lagging(
         self: &Arc<Self>,
         parcel: &Arc<Parcel>,
@@ -158,34 +158,23 @@ impl Destination {
         counted: &Count,
     ) {
         let records = selection.count(parcel.batch().len());
-        let gate = self.lag.gate();
-        let is_caught_up = !self.lag.is_set();
-        self.enter(records, counted);
-        let hold = may_hold && self.queue.has_room();
-        let mut item = Item::new(parcel, selection, None);
-        match self.append(&item, hold) {
+        let (mut item, was_caught_up, appended) = {
+            let _gate = self.lag.gate();
+            self.enter(records, counted);
+            let hold = may_hold && self.queue.has_room();
+            let item = Item::new(parcel, selection, None);
+            let appended = self.append(&item, hold);
+            (item, !self.lag.is_set(), appended)
+        };
+        match appended {
             Ok((entry, true)) => {
-                drop(gate);
                 (item.held, item.is_as_stored) = (Some(entry), true);
                 self.enqueue(item, false);
             }
-            Ok((_, false)) => {
-                drop(gate);
-                self.note_left(records);
-            }
+            Ok((_, false)) => self.note_left(records),
             // Without a spool the queue's oldest go; behind others on disk these cannot overtake.
-            Err(_) if is_caught_up => {
-                drop(gate);
-                self.enqueue(item, true);
-            }
-            Err(_) => {
-                drop(gate);
-                self.book.dropped.add(DropReason::SpoolFull, records);
-                self.book.in_flight.leave(records);
-                if let Some(receipt) = &parcel.receipt {
-                    receipt.lose();
-                }
-            }
+            Err(_) if was_caught_up => self.enqueue(item, true),
+            Err(_) => self.give_up(&item, DropReason::SpoolFull),
         }
     }
 
@@ -201,8 +190,8 @@ impl Destination {
         let Some(spool) = &self.common().spool else { return Err(AppendError::Closed) };
         let (parcel, selection) = (&item.parcel, &item.selection);
         let mut head = entry::tables();
-        let key = entry::destination_key(self.name());
-        entry::write(parcel.batch(), &parcel.source, [(key, selection)].into_iter(), &mut head);
+        let wants = [(self.key, selection)].into_iter();
+        entry::write(parcel.batch(), &parcel.source, wants, &mut head);
         let want = self.want(spool, parcel, item.records, hold);
         let durable = durable(parcel.receipt.clone());
         let appended = spool.append(&[&head, parcel.batch().arena()], &[want], durable);
@@ -311,7 +300,7 @@ impl Destination {
     fn take_entry(self: &Arc<Self>, sequence: u64, payload: Vec<u8>, records: usize) {
         self.book.spooled.leave(records);
         let read = Entry::read(payload).and_then(|entry| {
-            let selection = entry.selection(self.name())?;
+            let selection = entry.selection(self.key)?;
             Ok((entry, selection))
         });
         match read {

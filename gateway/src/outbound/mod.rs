@@ -35,8 +35,8 @@ use logboom_record::{Batch, Receipt, Selection};
 use logboom_spool::{AppendError, Spool, Want};
 
 pub use breaker::BreakerState;
-pub use destination::{Destination, DestinationSettings};
-pub use entry::{Entry, EntryError};
+pub use destination::{Destination, DestinationSettings, SPOOL_GRACE};
+pub use entry::{Entry, EntryError, destination_key};
 pub use losses::Losses;
 
 use crate::config::{Durability, WhenFull};
@@ -150,8 +150,7 @@ async fn deliver_by_spool(
     }
     let len = parcel.batch().len();
     let mut head = entry::tables();
-    let keys =
-        deliveries.iter().map(|(d, selection)| (entry::destination_key(d.name()), selection));
+    let keys = deliveries.iter().map(|(destination, selection)| (destination.key, selection));
     entry::write(parcel.batch(), &parcel.source, keys, &mut head);
     let appended = loop {
         spool.room().await;

@@ -65,7 +65,7 @@ impl Stage {
     }
 }
 
-fn parcel(apps: &[&str], body_bytes: usize, receipt: Option<Arc<Receipt>>) -> Parcel {
+pub(super) fn parcel(apps: &[&str], body_bytes: usize, receipt: Option<Arc<Receipt>>) -> Parcel {
     let mut batch = Batch::new(Vec::new(), UnixNanos(0));
     for app in apps {
         let raw = batch.append(&vec![b'x'; body_bytes]);

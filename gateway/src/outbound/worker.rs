@@ -268,11 +268,10 @@ impl Drop for Worker {
         }
         self.book_settled();
         self.disconnect();
-        let front = self.hand.front().map(|(item, done)| (item.held, done));
-        if let Some((Some(entry), done @ 1..)) = front {
-            self.destination.entry_done(entry, done);
+        let (done, items) = self.hand.let_go();
+        if let Some(front) = items.front().filter(|_| done > 0) {
+            self.destination.let_go(front, done);
         }
-        let (_, items) = self.hand.let_go();
         self.destination.queue.put_back(self.line, items.into_iter());
     }
 }

@@ -56,7 +56,9 @@ pub(super) struct Plan {
     pub(super) settings: Vec<DestinationSettings>,
     routes: Vec<usize>,
     drains: Vec<(String, usize)>,
-    pub(super) guests: Vec<Loaded>,
+    guests: Vec<Loaded>,
+    /// For each guest of each pipeline, the index of each route of its manifest.
+    routes_of: Vec<Vec<Vec<usize>>>,
 }
 
 impl Plan {
@@ -66,10 +68,11 @@ impl Plan {
         guests: Vec<Loaded>,
         tls: &Mutex<TlsClients>,
     ) -> Result<Self, StartError> {
+        let mut routes_of = Vec::with_capacity(config.pipelines.len());
         for pipeline in &config.pipelines {
-            for index in &pipeline.guests {
-                route_of(&guests[*index].guest, config)?;
-            }
+            let guests = pipeline.guests.iter().map(|index| &guests[*index].guest);
+            let routes: Result<_, _> = guests.map(|guest| route_of(guest, config)).collect();
+            routes_of.push(routes?);
         }
         let mut endpoints = Endpoints { config, tls, by_name: HashMap::new(), settings: vec![] };
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -83,7 +86,7 @@ impl Plan {
             drains.push((drain.app.clone(), endpoints.index(&drain.destination, order)?));
         }
         endpoints.share_memory(config.limits.memory);
-        Ok(Self { settings: endpoints.settings, routes, drains, guests })
+        Ok(Self { settings: endpoints.settings, routes, drains, guests, routes_of })
     }
 
     /// Puts destinations into service, those that `before` has with what waits for them, and makes
@@ -124,7 +127,8 @@ impl Plan {
         if let Some(before) = before {
             before.retire(old.into_values().cloned().collect());
         }
-        let flows = flows(config, &self.guests, standing, &generation);
+        let pipelines = pipelines(config, &self.guests, self.routes_of, standing);
+        let flows = flows(config, &pipelines, standing, &generation);
         (generation, flows)
     }
 }
@@ -143,7 +147,8 @@ struct Endpoints<'a> {
 }
 
 impl Endpoints<'_> {
-    /// The index of the destination of an order. Orders that share one agree on how it is set up.
+    /// The index of the destination of an order. Orders that share one agree on how it is set up: the
+    /// check of the configuration sees to it.
     fn index(
         &mut self,
         url: &DestinationUrl,
@@ -161,20 +166,10 @@ impl Endpoints<'_> {
                 connections_max: usize::from(connections),
                 queue_bytes_max: config.limits.queue,
                 share: config.spool.share,
-                when_full: default,
+                when_full: when_full.unwrap_or(default),
                 guarded: config.network.guard == Guard::All,
                 attempt: config.limits.attempt,
             });
-        }
-        let settings = &mut self.settings[index];
-        if let Some(when_full) = when_full {
-            settings.when_full = when_full;
-        }
-        if let Some(connections) = max_connections {
-            settings.connections_max = usize::from(connections);
-        }
-        if *tls != TlsFiles::default() {
-            settings.tls = tls_client(self.tls, &url.kind, tls)?;
         }
         Ok(index)
     }
@@ -239,27 +234,36 @@ fn network(config: &Config, control: SocketAddr) -> Network {
     Network { policy: Policy::new(allow, deny, own), resolver, ..Network::default() }
 }
 
-fn flows(
+/// The pipelines of a configuration, in its order.
+fn pipelines(
     config: &Config,
     guests: &[Loaded],
+    routes_of: Vec<Vec<Vec<usize>>>,
+    standing: &Standing,
+) -> Vec<Arc<Pipeline>> {
+    let pipelines = config.pipelines.iter().zip(routes_of).map(|(raw, routes_of)| {
+        let slots = raw.guests.iter().zip(routes_of).map(|(index, route_of)| {
+            let guest = Arc::clone(&guests[*index].guest);
+            Slot::new(guest, config.guests[*index].on_fault, route_of)
+        });
+        let park = Arc::clone(&standing.outbound.park);
+        Arc::new(Pipeline::new(slots.collect(), config.routes.len(), park))
+    });
+    pipelines.collect()
+}
+
+/// The flow of each source of a configuration, in its order.
+fn flows(
+    config: &Config,
+    pipelines: &[Arc<Pipeline>],
     standing: &Arc<Standing>,
     generation: &Arc<Generation>,
 ) -> Vec<Arc<Flow>> {
-    let pipelines = config.pipelines.iter().map(|raw| {
-        let slots = raw.guests.iter().filter_map(|index| {
-            let guest = Arc::clone(&guests[*index].guest);
-            // It was found when this was planned.
-            let route_of = route_of(&guest, config).ok()?;
-            Some(Slot::new(guest, config.guests[*index].on_fault, route_of))
-        });
-        let park = Arc::clone(&standing.outbound.park);
-        (Arc::new(Pipeline::new(slots.collect(), config.routes.len(), park)), raw)
-    });
-    let pipelines: Vec<_> = pipelines.collect();
     let names: Vec<String> = config.sources.iter().map(|source| source.name.clone()).collect();
     let books = standing.ledger.open_sources(&names);
     let flows = config.sources.iter().zip(books).enumerate().map(|(index, (source, book))| {
-        let found = pipelines.iter().find(|(_, raw)| raw.sources.contains(&index));
+        let mut all = pipelines.iter().zip(&config.pipelines);
+        let found = all.find(|(_, raw)| raw.sources.contains(&index));
         let durability = found.map_or(config.durability, |(_, raw)| raw.durability);
         Arc::new(Flow {
             source: source.name.as_str().into(),

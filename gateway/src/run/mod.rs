@@ -35,7 +35,7 @@ use crate::config::{self, Config, TlsFiles};
 use crate::control::{self, Control};
 use crate::ingest::{self, Admission, Listening};
 use crate::net::{Network, TlsClient, TlsError};
-use crate::outbound::{Common, Losses};
+use crate::outbound::{Common, Losses, SPOOL_GRACE};
 use crate::park::Park;
 use crate::telemetry::exposition::{self, Exposition};
 use crate::telemetry::ledger::{DropReason, Ledger};
@@ -116,8 +116,6 @@ pub enum StartError {
 
 /// Time for control to answer what it was asked before the end.
 const CONTROL_GRACE: Duration = Duration::from_secs(1);
-/// Time for destinations to leave what they have in the spool, once the deadline is over.
-const SPOOL_GRACE: Duration = Duration::from_secs(5);
 
 /// Clients by what they were made of: files, and protocols to offer.
 type TlsClients = Vec<((TlsFiles, Vec<&'static [u8]>), Arc<TlsClient>)>;

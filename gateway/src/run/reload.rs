@@ -22,6 +22,9 @@ pub enum ReloadError {
     /// It cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The thread that loads guests ended; please report it.
+    #[error("the guests could not be loaded: {0}; please report it")]
+    Guests(#[source] tokio::task::JoinError),
     /// A source would listen where another one does until the reload is done.
     #[error(
         "source \"{new}\" is to listen on the address of source \"{old}\": give it the same name, or \
@@ -49,9 +52,7 @@ impl Gateway {
         // Compiling takes its time.
         let loaded =
             tokio::task::spawn_blocking(move || guests::load(&loading.0, cache, &loading.1));
-        let loaded = loaded.await.map_err(|error| {
-            StartError::Metrics(format!("guests could not be loaded: {error}"))
-        })??;
+        let loaded = loaded.await.map_err(ReloadError::Guests)??;
         let plan = Plan::new(&config, loaded.clone(), &standing.tls)?;
         let mut bound = bind_new(&config, force)?;
         let names = plan.settings.iter().map(|settings| settings.canonical.as_str());

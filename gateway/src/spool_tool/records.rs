@@ -14,7 +14,7 @@ use logboom_spool::inspect::{self, EntryInfo, Filter};
 use serde_json::json;
 
 use super::{Place, advised, find, printable, printable_json};
-use crate::outbound::{Entry, EntryError};
+use crate::outbound::{Entry, EntryError, destination_key};
 
 /// Options of `logboom spool cat`.
 #[derive(Args, Clone, Debug)]
@@ -72,7 +72,7 @@ impl Decoded {
         for (name, ..) in info.wants {
             // Of a destination that the spool cannot name nobody can be told.
             if !name.is_empty() && only.is_none_or(|only| only == name) {
-                let selection = entry.selection(&name)?;
+                let selection = entry.selection(destination_key(&name))?;
                 wants.push((name, selection));
             }
         }

@@ -11,6 +11,34 @@
 
 mod collector;
 mod producer;
+
+/// A configuration from RELP to the collector, durable before it is acknowledged.
+#[must_use]
+pub fn durable_configuration(relp: u16, collector: &Collector) -> String {
+    format!(
+        r#"
+[spool]
+segment = "1MiB"
+max = "64MiB"
+
+[[source]]
+name = "relp"
+url = "relp://127.0.0.1:{relp}"
+
+[[route]]
+name = "out"
+url = "{}"
+when_full = "spool"
+
+[[pipeline]]
+sources = ["relp"]
+routes = ["out"]
+durability = "disk"
+"#,
+        collector.url()
+    )
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -166,7 +166,7 @@ fn put_two(text: &mut [u8], at: usize, value: u32) {
 }
 
 /// Appends a number in decimal.
-fn push_number(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn push_number(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [0u8; 20];
     let mut start = digits.len();
     loop {

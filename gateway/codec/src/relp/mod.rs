@@ -26,6 +26,8 @@ mod server;
 
 use logboom_record::Span;
 
+use crate::encode::push_number;
+
 pub use self::client::{Client, Reply};
 pub use self::error::{FrameError, Part, SessionError};
 pub use self::offers::Offers;
@@ -152,19 +154,6 @@ fn push_frame(txnr: u32, command: &str, data: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(data);
     }
     out.push(b'\n');
-}
-
-/// Appends a number in decimal.
-fn push_number(mut value: u64, out: &mut Vec<u8>) {
-    let start = out.len();
-    loop {
-        out.push(b'0' + (value % 10) as u8);
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out[start..].reverse();
 }
 
 /// The transaction number after `txnr`.

@@ -205,10 +205,9 @@ impl RelpConnector {
 
     /// Settles what is answered at the front.
     fn settle(&mut self, progress: &mut Progress) {
-        while let Some((_, Some(_))) = self.waiting.front() {
-            if let Some((_, Some(outcome))) = self.waiting.pop_front() {
-                progress.settle(1, outcome);
-            }
+        let is_answered = |(_, answer): &mut (u32, Option<Outcome>)| answer.is_some();
+        while let Some((_, Some(outcome))) = self.waiting.pop_front_if(is_answered) {
+            progress.settle(1, outcome);
         }
     }
 

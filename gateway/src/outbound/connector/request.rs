@@ -14,10 +14,9 @@ use tokio::sync::Mutex;
 use super::{Failure, Open, connect};
 use crate::config::{HttpDestination, HttpFormat, HttpVersion};
 use crate::outbound::Destination;
-use crate::outbound::entry::destination_key;
 use crate::outbound::hand::{Group, Hand, Outcome, Progress};
 use crate::outbound::http::adaptive::{Control, Limit, Outcome as Load};
-use crate::outbound::http::body::{Body, Format, Headers, Writer};
+use crate::outbound::http::body::{Body, Headers, Writer};
 use crate::outbound::http::{
     Answer, Connection, HttpError, Judgement, Limits, Post, Target, Version, judge,
 };
@@ -103,7 +102,7 @@ pub(in crate::outbound) struct RequestConnector {
     connection: Connection,
     target: Target,
     headers: Headers,
-    format: Format,
+    format: HttpFormat,
     gzip: bool,
     limits: Limits,
     limit: Arc<Limit>,
@@ -146,20 +145,19 @@ impl RequestConnector {
             Failure::new("connect", AttemptOutcome::Protocol, error.to_string())
         };
         let target = Target::new(http.tls, &authority(http), &http.path_and_query);
-        let format = format(http.format);
-        let mut headers = Headers::new(format, http.gzip);
+        let mut headers = Headers::new(http.format, http.gzip);
         if let Some(credentials) = &http.credentials {
             let (user, password) = (&credentials.user, credentials.password.expose());
             headers = headers.basic(user, password).map_err(|error| invalid(&error))?;
         }
-        let key = destination_key(destination.name());
+        let key = destination.key;
         let token = format!("d.{key:016x}");
         let headers = headers.drain_token(&token).map_err(|error| invalid(&error))?;
         let connector = Self {
             connection,
             target: target.map_err(|error| invalid(&error))?,
             headers,
-            format,
+            format: http.format,
             gzip: http.gzip,
             limits: Limits {
                 total: destination.settings().attempt,
@@ -290,15 +288,6 @@ fn authority(http: &HttpDestination) -> String {
     let host = if http.host.contains(':') { format!("[{}]", http.host) } else { http.host.clone() };
     let default = if http.tls { 443 } else { 80 };
     if http.port == default { host } else { format!("{host}:{}", http.port) }
-}
-
-fn format(format: HttpFormat) -> Format {
-    match format {
-        HttpFormat::Logplex => Format::Logplex,
-        HttpFormat::Ndjson => Format::Ndjson,
-        HttpFormat::Json => Format::Json,
-        HttpFormat::Raw => Format::Raw,
-    }
 }
 
 #[cfg(test)]

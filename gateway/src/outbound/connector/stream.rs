@@ -6,12 +6,11 @@
 //! it dies: only a protocol with acknowledgements can tell.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::task::Poll;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use logboom_codec::encode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{CHUNK_BYTES, Failure};
 use crate::net::Stream;
@@ -133,14 +132,9 @@ impl StreamConnector {
 
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         let mut waste = [0u8; 512];
-        let mut buffer = ReadBuf::new(&mut waste);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(read) => {
-                let filled = buffer.filled().len();
-                self.judge(read.map(|()| filled))
-            }
+        match self.stream.try_read(&mut waste) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            read => self.judge(read),
         }
     }
 

@@ -7,7 +7,7 @@
 //!   longer than [`Limits::total`]; its head has at most [`connection::HEAD_BYTES_MAX`] bytes.
 //!   Redirects are never followed. [`adaptive::Limit`] says how many requests may be in flight.
 //! * **When it fails**: [`HttpError`] says why, and whether the server may have got the request.
-//! * **May import**: `logboom-record`, `logboom-codec`.
+//! * **May import**: `logboom-record`, `logboom-codec`, `config`.
 
 pub(crate) mod adaptive;
 pub(crate) mod answer;
@@ -15,6 +15,6 @@ pub(crate) mod body;
 pub(crate) mod connection;
 mod error;
 
-pub(crate) use answer::{Answer, Judgement, judge};
+pub(crate) use answer::{Answer, Judgement, RETRY_AFTER_MAX, judge};
 pub(crate) use connection::{Connection, Limits, Post, Target, Version};
 pub(crate) use error::HttpError;

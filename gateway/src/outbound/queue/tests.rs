@@ -1,17 +1,9 @@
 //! The queue: order, limits, growth.
 
 use super::*;
-use logboom_record::{Batch, Head, UnixNanos, app_hash};
 
 fn parcel(apps: &[&str], body_bytes: usize) -> Arc<Parcel> {
-    let mut batch = Batch::new(Vec::new(), UnixNanos(0));
-    for app in apps {
-        let raw = batch.append(&vec![b'x'; body_bytes]);
-        let span = batch.append(app.as_bytes());
-        let app_hash = app_hash(app.as_bytes());
-        batch.push(&Head { raw, body: raw, app: span, app_hash, ..Head::default() });
-    }
-    Arc::new(Parcel::new(batch, "test".into(), None, Box::new(drop)))
+    Arc::new(crate::outbound::tests::parcel(apps, body_bytes, None))
 }
 
 const FIRST: LineKey = LineKey { number: 0, id: 0 };

@@ -15,6 +15,8 @@ use hyper::header::{
 use logboom_codec::encode;
 use logboom_record::{FieldId, Record};
 
+use crate::config::HttpFormat;
+
 const MSG_COUNT: HeaderName = HeaderName::from_static("logplex-msg-count");
 const FRAME_ID: HeaderName = HeaderName::from_static("logplex-frame-id");
 const DRAIN_TOKEN: HeaderName = HeaderName::from_static("logplex-drain-token");
@@ -23,29 +25,13 @@ const LOGPLEX_AGENT: HeaderValue = HeaderValue::from_static("Logplex/v72");
 const OWN_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("logboom/", env!("CARGO_PKG_VERSION")));
 
-/// How records are written into a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Format {
-    /// As Logplex: per record its length, a space, an RFC 5424 message, a line feed that the length
-    /// includes. LF, CR and NUL inside of it become spaces.
-    Logplex,
-    /// One JSON object a line.
-    Ndjson,
-    /// An array of JSON objects.
-    Json,
-    /// The bodies of the records, one a line.
-    Raw,
-}
-
-impl Format {
-    fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Logplex => "application/logplex-1",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Json => "application/json",
-            Self::Raw => "text/plain",
-        })
-    }
+fn content_type(format: HttpFormat) -> HeaderValue {
+    HeaderValue::from_static(match format {
+        HttpFormat::Logplex => "application/logplex-1",
+        HttpFormat::Ndjson => "application/x-ndjson",
+        HttpFormat::Json => "application/json",
+        HttpFormat::Raw => "text/plain",
+    })
 }
 
 /// A body.
@@ -60,7 +46,7 @@ pub(crate) struct Body {
 /// Writes records into a body.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    format: Format,
+    format: HttpFormat,
     out: Vec<u8>,
     records: usize,
 }
@@ -68,7 +54,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// An empty body.
     #[must_use]
-    pub(crate) fn new(format: Format) -> Self {
+    pub(crate) fn new(format: HttpFormat) -> Self {
         Self { format, out: Vec::new(), records: 0 }
     }
 
@@ -81,16 +67,16 @@ impl Writer {
     ) {
         let out = &mut self.out;
         match self.format {
-            Format::Logplex => push_logplex(record, out),
-            Format::Ndjson => {
+            HttpFormat::Logplex => push_logplex(record, out),
+            HttpFormat::Ndjson => {
                 encode::json(record, source, names, out);
                 out.push(b'\n');
             }
-            Format::Json => {
+            HttpFormat::Json => {
                 out.push(if self.records == 0 { b'[' } else { b',' });
                 encode::json(record, source, names, out);
             }
-            Format::Raw => {
+            HttpFormat::Raw => {
                 out.extend_from_slice(record.body());
                 out.push(b'\n');
             }
@@ -109,7 +95,7 @@ impl Writer {
     /// # Errors
     /// None is known: both ends of the compressor are memory.
     pub(crate) fn finish(mut self, gzip: bool) -> io::Result<Body> {
-        if self.format == Format::Json {
+        if self.format == HttpFormat::Json {
             self.out.extend_from_slice(if self.records == 0 { b"[]" } else { b"]" });
         }
         let bytes = if gzip { compress(&self.out)? } else { self.out };
@@ -117,6 +103,8 @@ impl Writer {
     }
 }
 
+/// Its length, a space, an RFC 5424 message, a line feed that the length includes. LF, CR and NUL inside
+/// of it become spaces.
 fn push_logplex(record: &Record<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     encode::rfc5424(record, out);
@@ -145,7 +133,7 @@ fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
 /// The headers of a destination's requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Headers {
-    format: Format,
+    format: HttpFormat,
     /// The same in each request.
     fixed: Vec<(HeaderName, HeaderValue)>,
 }
@@ -153,9 +141,9 @@ pub(crate) struct Headers {
 impl Headers {
     /// The headers of bodies in `format`.
     #[must_use]
-    pub(crate) fn new(format: Format, gzip: bool) -> Self {
-        let agent = if format == Format::Logplex { LOGPLEX_AGENT } else { OWN_AGENT };
-        let mut fixed = vec![(USER_AGENT, agent), (CONTENT_TYPE, format.content_type())];
+    pub(crate) fn new(format: HttpFormat, gzip: bool) -> Self {
+        let agent = if format == HttpFormat::Logplex { LOGPLEX_AGENT } else { OWN_AGENT };
+        let mut fixed = vec![(USER_AGENT, agent), (CONTENT_TYPE, content_type(format))];
         if gzip {
             fixed.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
@@ -179,7 +167,7 @@ impl Headers {
     /// # Errors
     /// For a token with control characters.
     pub(crate) fn drain_token(mut self, token: &str) -> Result<Self, InvalidHeaderValue> {
-        if self.format == Format::Logplex {
+        if self.format == HttpFormat::Logplex {
             self.fixed.push((DRAIN_TOKEN, HeaderValue::from_str(token)?));
         }
         Ok(self)
@@ -190,7 +178,7 @@ impl Headers {
     pub(crate) fn of(&self, body: &Body, frame: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = self.fixed.clone();
         headers.push((IDEMPOTENCY_KEY, frame.clone()));
-        if self.format == Format::Logplex {
+        if self.format == HttpFormat::Logplex {
             headers.push((MSG_COUNT, body.records.into()));
             headers.push((FRAME_ID, frame.clone()));
         }

@@ -29,7 +29,7 @@ fn batch(bodies: &[&[u8]]) -> Batch {
     batch
 }
 
-fn body(format: Format, bodies: &[&[u8]], gzip: bool) -> Body {
+fn body(format: HttpFormat, bodies: &[&[u8]], gzip: bool) -> Body {
     let mut writer = Writer::new(format);
     for record in batch(bodies).records() {
         let before = writer.bytes();
@@ -39,7 +39,7 @@ fn body(format: Format, bodies: &[&[u8]], gzip: bool) -> Body {
     writer.finish(gzip).unwrap()
 }
 
-fn check(format: Format, bodies: &[&[u8]], expected: &str) {
+fn check(format: HttpFormat, bodies: &[&[u8]], expected: &str) {
     let body = body(format, bodies, false);
     assert_eq!(
         body.bytes.escape_ascii().to_string(),
@@ -51,9 +51,9 @@ fn check(format: Format, bodies: &[&[u8]], expected: &str) {
 #[test]
 fn logplex_counts_the_line_and_its_line_feed() {
     let head = "<14>1 2026-11-21T11:10:15Z web-1 nginx - - -";
-    check(Format::Logplex, &[], "");
+    check(HttpFormat::Logplex, &[], "");
     check(
-        Format::Logplex,
+        HttpFormat::Logplex,
         &[b"one", b"", b"\xc3\xa9"],
         &format!("49 {head} one\n45 {head}\n48 {head} \u{e9}\n"),
     );
@@ -62,7 +62,7 @@ fn logplex_counts_the_line_and_its_line_feed() {
 #[test]
 fn nothing_in_a_logplex_line_can_start_another() {
     let head = "<14>1 2026-11-21T11:10:15Z web-1 nginx - - -";
-    check(Format::Logplex, &[b"a\nb\r\nc\0\n"], &format!("54 {head} a b  c  \n"));
+    check(HttpFormat::Logplex, &[b"a\nb\r\nc\0\n"], &format!("54 {head} a b  c  \n"));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_verbatim_record_is_one_logplex_line_too() {
     batch.push(&Head { raw: span, body: span, flags, ..Head::default() });
     let record = batch.record(0).unwrap();
     assert!(record.is_verbatim());
-    let mut writer = Writer::new(Format::Logplex);
+    let mut writer = Writer::new(HttpFormat::Logplex);
     writer.push(&record, "", &mut |_| None);
     let expected = b"47 <13>1 2026-11-21T05:44:01Z h a p m - two lines\n";
     assert_eq!(writer.finish(false).unwrap().bytes.as_ref(), expected);
@@ -82,8 +82,8 @@ fn a_verbatim_record_is_one_logplex_line_too() {
 
 #[test]
 fn ndjson_has_an_object_a_line_and_json_an_array() {
-    let lines = body(Format::Ndjson, &[b"a\nb", b"\"c"], false).bytes;
-    let array = body(Format::Json, &[b"a\nb", b"\"c"], false).bytes;
+    let lines = body(HttpFormat::Ndjson, &[b"a\nb", b"\"c"], false).bytes;
+    let array = body(HttpFormat::Json, &[b"a\nb", b"\"c"], false).bytes;
     let lines: Vec<serde_json::Value> = lines
         .strip_suffix(b"\n")
         .unwrap()
@@ -93,19 +93,19 @@ fn ndjson_has_an_object_a_line_and_json_an_array() {
     assert_eq!((&lines[0]["body"], &lines[1]["body"]), (&"a\nb".into(), &"\"c".into()));
     assert_eq!(lines[0]["source"], "edge");
     assert_eq!(serde_json::from_slice::<Vec<serde_json::Value>>(&array).unwrap(), lines);
-    check(Format::Json, &[], "[]");
-    check(Format::Ndjson, &[], "");
+    check(HttpFormat::Json, &[], "[]");
+    check(HttpFormat::Ndjson, &[], "");
 }
 
 #[test]
 fn raw_has_the_bodies_alone() {
-    check(Format::Raw, &[b"one", b"", b"two"], "one\n\ntwo\n");
+    check(HttpFormat::Raw, &[b"one", b"", b"two"], "one\n\ntwo\n");
 }
 
 #[test]
 fn gzip_is_read_back_by_another() {
-    let plain = body(Format::Raw, &[b"one", &[b'x'; 10_000]], false);
-    let packed = body(Format::Raw, &[b"one", &[b'x'; 10_000]], true);
+    let plain = body(HttpFormat::Raw, &[b"one", &[b'x'; 10_000]], false);
+    let packed = body(HttpFormat::Raw, &[b"one", &[b'x'; 10_000]], true);
     assert!(packed.bytes.len() < 200 && packed.records == 2);
     let mut unpacked = Vec::new();
     MultiGzDecoder::new(packed.bytes.as_ref()).read_to_end(&mut unpacked).unwrap();
@@ -121,9 +121,9 @@ fn shown(headers: &Headers, body: &Body) -> Vec<String> {
 
 #[test]
 fn logplex_headers_name_the_batch_and_the_drain() {
-    let headers = Headers::new(Format::Logplex, true).drain_token("d.1").unwrap();
+    let headers = Headers::new(HttpFormat::Logplex, true).drain_token("d.1").unwrap();
     let headers = headers.basic("token", "se:cret").unwrap();
-    let body = body(Format::Logplex, &[b"one", b"two"], true);
+    let body = body(HttpFormat::Logplex, &[b"one", b"two"], true);
     assert_eq!(
         shown(&headers, &body),
         [
@@ -143,9 +143,9 @@ fn logplex_headers_name_the_batch_and_the_drain() {
 #[test]
 fn other_headers_name_the_batch_and_nothing_of_logplex() {
     for (format, content_type) in [
-        (Format::Ndjson, "application/x-ndjson"),
-        (Format::Json, "application/json"),
-        (Format::Raw, "text/plain"),
+        (HttpFormat::Ndjson, "application/x-ndjson"),
+        (HttpFormat::Json, "application/json"),
+        (HttpFormat::Raw, "text/plain"),
     ] {
         let headers = Headers::new(format, false).drain_token("d.1").unwrap();
         assert_eq!(
@@ -161,6 +161,6 @@ fn other_headers_name_the_batch_and_nothing_of_logplex() {
 
 #[test]
 fn a_token_cannot_add_a_header() {
-    assert!(Headers::new(Format::Logplex, false).drain_token("a\r\nx: y").is_err());
-    assert!(Headers::new(Format::Logplex, false).basic("a\r\n", "\u{1}\u{e9}").is_ok());
+    assert!(Headers::new(HttpFormat::Logplex, false).drain_token("a\r\nx: y").is_err());
+    assert!(Headers::new(HttpFormat::Logplex, false).basic("a\r\n", "\u{1}\u{e9}").is_ok());
 }
