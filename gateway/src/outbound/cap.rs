@@ -57,8 +57,7 @@ impl Cap {
 
     /// Waits for leave to open a connection. Cancel safe.
     pub(super) async fn slot(self: &Arc<Self>) -> Slot {
-        self.lock().waiting += 1;
-        let _waiter = Waiter(self);
+        let mut waiter = None;
         loop {
             let freed = self.freed.notified();
             {
@@ -67,6 +66,11 @@ impl Cap {
                     state.open += 1;
                     return Slot(Arc::clone(self));
                 }
+                // Only who finds none waits for one: others end theirs for it.
+                waiter.get_or_insert_with(|| {
+                    state.waiting += 1;
+                    Waiter(self)
+                });
             }
             freed.await;
         }

@@ -329,13 +329,13 @@ impl Destination {
         let (spool, keep) = (spool.clone(), share - share / 16);
         if let Ok(shed) = tokio::task::spawn_blocking(move || spool.shed(id, keep)).await {
             let (destination, records) = (self.name(), usize::try_from(shed.records).unwrap_or(0));
-            tracing::warn!(
-                destination,
-                records,
-                share,
-                "its share of the spool is full, oldest shed"
-            );
             self.book.lose_spooled(DropReason::Shed, records);
+            if records > 0
+                && let Some(left_out) = self.throttle.allow()
+            {
+                let what = "its share of the spool is full, oldest shed";
+                tracing::warn!(destination, records, share, left_out, "{what}");
+            }
         }
     }
 }
