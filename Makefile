@@ -37,9 +37,10 @@ bench-e2e: setup ## Measure the gateway beside rsyslog and syslog-ng, same machi
 	$(CARGO) build --release --locked -p logboom-gateway
 	$(CARGO) bench --locked -p logboom-tests --bench end_to_end
 
-bench-drains: setup ## Measure what drains, hot and dead destinations, and durability cost
+bench-drains: setup ## Measure what drains, hot, dead and sick destinations, and durability cost
 	$(CARGO) build --release --locked -p logboom-gateway
 	$(CARGO) bench --locked -p logboom-tests --bench drains
+	$(CARGO) bench --locked -p logboom-tests --bench isolation
 
 crash: setup ## Kill the gateway LOGBOOM_KILLS times (200) under load: nothing acknowledged is lost
 	$(CARGO) build --locked -p logboom-gateway

@@ -67,6 +67,12 @@ impl Certificates {
             other_ca: other.file,
         }
     }
+
+    /// The key of a drain or route by which it trusts the authority.
+    #[must_use]
+    pub fn trusted(&self) -> String {
+        format!("ca = \"{}\"\n", self.ca.display())
+    }
 }
 
 struct Authority {

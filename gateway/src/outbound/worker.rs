@@ -13,6 +13,9 @@ use crate::telemetry::ledger::{AttemptOutcome, DropReason};
 const IDLE: Duration = Duration::from_secs(30);
 /// A connection that lasts this long is a good one.
 const SETTLED: Duration = Duration::from_secs(1);
+/// A line opens a connection at most this often: destinations that end theirs with every answer would
+/// otherwise cost more than those that do not.
+const CONNECT_EVERY: Duration = Duration::from_millis(50);
 /// A buffer that has grown beyond this is not kept.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 /// Bytes taken from the line at a time.
@@ -24,7 +27,7 @@ pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
         line,
         connector: None,
         open: None,
-        connected: Instant::now(),
+        connected: None,
         hand: Hand::default(),
         progress: Progress::default(),
         out: Vec::new(),
@@ -43,8 +46,8 @@ struct Worker {
     connector: Option<Connector>,
     /// Counts the connection.
     open: Option<Arc<Open>>,
-    /// When it was opened.
-    connected: Instant,
+    /// When the last one was opened.
+    connected: Option<Instant>,
     hand: Hand,
     progress: Progress,
     /// Encoded records, reused.
@@ -107,7 +110,16 @@ impl Worker {
         if self.out.capacity() > BUFFER_KEPT_BYTES {
             self.out = Vec::new();
         }
+        let may_connect = self.may_connect();
         let Some(connector) = &mut self.connector else {
+            if tokio::time::Instant::now() < may_connect {
+                // Whoever serves the line next would know nothing of it.
+                tokio::select! {
+                    () = work => {}
+                    () = tokio::time::sleep_until(may_connect) => {}
+                }
+                return true;
+            }
             if self.destination.queue.leave(self.line) {
                 return false;
             }
@@ -154,8 +166,9 @@ impl Worker {
 
     async fn connect_and_send(&mut self) -> Result<(), Failure> {
         if self.connector.is_none() {
+            tokio::time::sleep_until(self.may_connect()).await;
             let (connector, open) = Connector::open(&self.destination).await?;
-            self.connected = Instant::now();
+            self.connected = Some(Instant::now());
             self.progress.proven = false;
             (self.connector, self.open) = (Some(connector), Some(open));
             let (destination, connection) = (self.destination.name(), self.line.number);
@@ -167,9 +180,14 @@ impl Worker {
         Ok(())
     }
 
+    /// When the line may open a connection.
+    fn may_connect(&self) -> tokio::time::Instant {
+        self.connected.map_or_else(Instant::now, |last| last + CONNECT_EVERY).into()
+    }
+
     /// Whether the connection has shown that the destination is good: by an answer, or by lasting.
     fn is_good(&self) -> bool {
-        self.progress.proven || self.connected.elapsed() >= SETTLED
+        self.progress.proven || self.connected.is_some_and(|since| since.elapsed() >= SETTLED)
     }
 
     /// Enters into the books what has settled, and lets go of items that are done.

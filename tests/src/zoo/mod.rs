@@ -23,7 +23,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub use keeper::{Keeper, Pace};
 
 use crate::process::established;
-use crate::{Pair, wait_until};
+use crate::{Certificates, Pair, wait_until};
 
 /// Buffers of destinations that do not read much.
 const SMALL: usize = 8 * 1024;
@@ -53,6 +53,54 @@ pub enum Behaviour {
     HttpEndless,
     /// HTTP: reads and never answers.
     HttpSilent,
+}
+
+/// One of each kind that goes wrong.
+///
+/// # Panics
+/// As [`Cage::new`].
+#[must_use]
+pub fn sick(certificates: &Certificates) -> Vec<(&'static str, Cage)> {
+    vec![
+        ("slow", Cage::new(Behaviour::Slow(1))),
+        ("never-reads", Cage::new(Behaviour::NeverReads)),
+        ("never-accepts", Cage::new(Behaviour::NeverAccepts)),
+        ("resets", Cage::new(Behaviour::ResetsEach(100))),
+        ("closes-at-once", Cage::new(Behaviour::ClosesAtOnce)),
+        ("http-500", Cage::new(Behaviour::HttpStatus(500))),
+        ("http-429", Cage::new(Behaviour::HttpStatus(429))),
+        ("http-closes-midway", Cage::new(Behaviour::HttpClosesMidway)),
+        ("http-endless", Cage::new(Behaviour::HttpEndless)),
+        ("http-silent", Cage::new(Behaviour::HttpSilent)),
+        ("tls-expired", Cage::with_tls(Behaviour::Healthy, &certificates.expired)),
+        ("tls-wrong-name", Cage::with_tls(Behaviour::HttpHealthy, &certificates.wrong_name)),
+    ]
+}
+
+/// A gateway with a TCP source, a drain for each app, and so many connections to each destination;
+/// `trusted` are the keys of drains by TLS.
+#[must_use]
+pub fn configuration(drains: &[(String, String)], trusted: &str, cap: usize) -> String {
+    let mut config = format!(
+        r#"
+[limits]
+max_connections = {cap}
+
+[spool]
+max = "256MiB"
+share = "16MiB"
+
+[[source]]
+name = "tcp"
+url = "syslog+tcp://127.0.0.1:0"
+"#
+    );
+    for (app, url) in drains {
+        let is_tls = url.starts_with("syslog+tls") || url.starts_with("https");
+        let keys = if is_tls { trusted } else { "" };
+        config.push_str(&format!("\n[[drain]]\napp = \"{app}\"\nurl = \"{url}\"\n{keys}"));
+    }
+    config
 }
 
 impl Behaviour {
@@ -116,6 +164,8 @@ impl Cage {
     #[must_use]
     pub fn with_tls(behaviour: Behaviour, pair: &Pair) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // The first random byte takes long; no handshake of what is measured is to wait for it.
+        provider.secure_random.fill(&mut [0]).expect("a random byte");
         let chain = CertificateDer::pem_file_iter(&pair.certificate).expect("a certificate");
         let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
@@ -276,7 +326,9 @@ impl Books {
     /// an end in hand, and so is asked several times. What counts is what lasts some milliseconds.
     fn enter(&self, port: u16) -> u64 {
         let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-        if open > self.most.load(Ordering::Relaxed) {
+        if open == 1 {
+            self.most.fetch_max(1, Ordering::Relaxed);
+        } else if open > self.most.load(Ordering::Relaxed) {
             let look = |_| {
                 crate::pause(Duration::from_millis(1));
                 established(port)

@@ -22,11 +22,19 @@ pub use server::{ClientAuth, TlsServer, TlsServerFiles};
 #[cfg(test)]
 pub(super) use validity::validity;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 /// Named in each configuration, so that no default of the process is needed.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    static SEED: Once = Once::new();
+    let provider = aws_lc_rs::default_provider();
+    // The first random byte of a process takes a tenth of a second, in which a handshake would hold up
+    // a thread that serves others.
+    SEED.call_once(|| {
+        // One that fails now fails again, and says so, where it is needed.
+        drop(provider.secure_random.fill(&mut [0]));
+    });
+    Arc::new(provider)
 }
