@@ -16,6 +16,7 @@ mod reload;
 mod relp;
 mod senders;
 mod shutdown;
+mod soak;
 mod tls;
 mod tools;
 mod tour;

@@ -120,11 +120,13 @@ static int sync_with(const char *call, int (*real)(int), int fd) {
   path_of(fd, path, sizeof path);
   int error = fault(call, path);
   if (error > 0) { errno = error; return -1; }
-  if (fd >= 0 && fd < FILES) {
-    pthread_mutex_lock(&lock);
-    if (!strcmp(files[fd].path, path)) snprintf(end, sizeof end, "%lld", (long long)files[fd].end);
-    pthread_mutex_unlock(&lock);
-  }
+  /* A file may be open several times; a sync is of the file. */
+  off_t last = 0;
+  pthread_mutex_lock(&lock);
+  for (int i = 0; i < FILES; i++)
+    if (files[i].end > last && !strcmp(files[i].path, path)) last = files[i].end;
+  pthread_mutex_unlock(&lock);
+  snprintf(end, sizeof end, "%lld", (long long)last);
   int result = real(fd);
   if (result == 0) note("synced", end, path);
   return result;

@@ -1,6 +1,7 @@
 //! The bytes of a segment: frames and what is in them. No I/O.
 //!
-//! Drawn in `docs/spec/spool.md`; everything is little endian and starts at a multiple of 8.
+//! Drawn in `docs/spec/spool.md`; everything is little endian. Frames begin at multiples of [`SECTOR`],
+//! so that they can be written past the page cache; what is in them at multiples of 8.
 
 use crate::Totals;
 
@@ -17,6 +18,9 @@ pub(crate) const TRAILER: usize = 32;
 /// Bytes of an entry's head without its wants, and of a want.
 pub(crate) const ENTRY_HEAD: usize = 8;
 pub(crate) const WANT: usize = 12;
+
+/// Frames begin at multiples of this.
+pub(crate) const SECTOR: usize = 512;
 
 const MAGIC: [u8; 4] = *b"LBsf";
 const MAGIC_TRAILER: [u8; 4] = *b"LBse";
@@ -82,7 +86,7 @@ impl Head {
 
     /// Bytes of the frame, with head and padding.
     pub(crate) fn size(&self) -> u64 {
-        padded(HEAD as u64 + u64::from(self.len))
+        sectors(HEAD as u64 + u64::from(self.len))
     }
 
     /// One past the last sequence of a group.
@@ -100,11 +104,11 @@ pub(crate) fn finish(frame: &mut Vec<u8>, kind: Kind, sequence: u64, count: u32,
     let body = frame.get(HEAD..).unwrap_or_default();
     let (len, crc) = (small(body.len()), checksum(salt, body));
     write_head(frame, Head { kind, sequence, len, count, crc }, salt);
-    pad(frame);
+    frame.resize(frame.len().next_multiple_of(SECTOR), 0);
 }
 
-/// As [`finish`], for a body that was padded before: `len` is without the padding.
-pub(crate) fn refinish(frame: &mut [u8], len: usize, sequence: u64, count: u32, salt: u64) {
+/// Fills in the head of a group's frame, whose body has this length.
+pub(crate) fn finish_group(frame: &mut [u8], len: usize, sequence: u64, count: u32, salt: u64) {
     let crc = checksum(salt, frame.get(HEAD..HEAD + len).unwrap_or_default());
     write_head(frame, Head { kind: Kind::Group, sequence, len: small(len), count, crc }, salt);
 }
@@ -374,12 +378,13 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Bytes of an entry in a group's body.
 pub(crate) fn entry_size(payload: usize, wants: usize) -> usize {
-    index(padded((ENTRY_HEAD + wants.saturating_mul(WANT)).saturating_add(payload) as u64))
+    let len = (ENTRY_HEAD + wants.saturating_mul(WANT)).saturating_add(payload);
+    len.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX)
 }
 
-/// The next multiple of 8.
-pub(crate) fn padded(len: u64) -> u64 {
-    len.saturating_add(ALIGN as u64 - 1) & !(ALIGN as u64 - 1)
+/// The next multiple of [`SECTOR`].
+pub(crate) fn sectors(len: u64) -> u64 {
+    len.saturating_add(SECTOR as u64 - 1) & !(SECTOR as u64 - 1)
 }
 
 /// A length that a limit keeps below 4 GiB, as it stands in a file.

@@ -2,13 +2,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::format::{self, HEAD, Wanted};
+use crate::format::{self, HEAD, Wanted, index, sectors};
 use crate::{Durable, SpoolFailed, Totals, crash};
+
+/// Bytes of a group, about: the next entry begins another one. Small enough that what is copied into
+/// it is still near when it is written.
+pub(crate) const GROUP_BYTES: usize = 512 << 10;
+/// Room for an entry beyond that.
+const CAPACITY: usize = GROUP_BYTES + (128 << 10);
+/// A frame that is to go past the page cache begins at a multiple of this in memory.
+const ALIGN: usize = 4096;
 
 /// Entries on their way to the disk, as the body of a frame behind room for its head.
 #[derive(Default)]
 pub(crate) struct Group {
-    pub(crate) frame: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Where the frame begins in the buffer, and where its body ends.
+    start: usize,
+    end: usize,
     pub(crate) first: u64,
     pub(crate) count: u32,
     /// One call for each entry that has one.
@@ -18,12 +29,21 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// An empty group in an old buffer.
-    pub(crate) fn reuse(frame: Vec<u8>) -> Self {
+    /// An empty group, in an old buffer if there is one: one that grows would cost more in fresh pages
+    /// than in copying.
+    pub(crate) fn new(buffer: Option<Vec<u8>>) -> Self {
         let mut group = Self::default();
-        group.frame = frame;
-        group.frame.clear();
+        group.buffer = buffer.unwrap_or_else(|| Vec::with_capacity(CAPACITY + ALIGN));
+        group.buffer.clear();
+        // A group that outgrows its buffer moves, and is written through the page cache.
+        let start = group.buffer.as_ptr().align_offset(ALIGN);
+        group.start = if start < ALIGN { start } else { 0 };
         group
+    }
+
+    /// Its buffer, for the next one.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
     }
 
     /// Tells all who wait for it, once.
@@ -44,25 +64,30 @@ impl Group {
     ) {
         if self.count == 0 {
             self.first = sequence;
-            self.frame.resize(HEAD, 0);
+            self.buffer.resize(self.start + HEAD, 0);
         }
         self.count += 1;
-        format::push_entry(&mut self.frame, wants, payload);
+        format::push_entry(&mut self.buffer, wants, payload);
+        self.end = self.buffer.len();
     }
 
-    /// The frame, as it stands in a segment with this salt.
+    /// The frame, as it stands in a segment with this salt. Nothing is pushed any more.
     pub(crate) fn frame(&mut self, salt: u64) -> &[u8] {
-        let len = self.frame.len().saturating_sub(HEAD);
-        format::refinish(&mut self.frame, len, self.first, self.count, salt);
-        &self.frame
+        let size = index(sectors((self.end - self.start) as u64));
+        self.buffer.resize(self.start + size, 0);
+        let frame = self.buffer.get_mut(self.start..).unwrap_or_default();
+        let len = (self.end - self.start).saturating_sub(HEAD);
+        format::finish_group(frame, len, self.first, self.count, salt);
+        frame
     }
 
     pub(crate) fn next(&self) -> u64 {
         self.first + u64::from(self.count)
     }
 
+    /// Bytes of the frame, up to a sector.
     pub(crate) fn bytes(&self) -> usize {
-        self.frame.len()
+        self.end.saturating_sub(self.start)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::destination::Destination;
 use crate::files::Files;
 use crate::format::{self, Wanted};
-use crate::group::Group;
+use crate::group::{GROUP_BYTES, Group};
 use crate::read::Cache;
 use crate::segment::Segment;
 use crate::vfs::{Lock, Vfs};
@@ -18,8 +18,6 @@ use crate::{
     Stats, Totals, Waiting, Want,
 };
 
-/// Bytes of a group, about: the next entry begins another one.
-const GROUP_BYTES: usize = 4 << 20;
 /// Bytes of a group for which the writer is woken although nobody waits for them.
 const WAKE_BYTES: usize = 256 << 10;
 
@@ -310,8 +308,8 @@ impl Inner {
 
     /// Puts the open group where the writer takes it.
     pub(crate) fn close_group(&mut self) {
-        let buffer = self.buffers.pop().unwrap_or_default();
-        let group = std::mem::replace(&mut self.open, Group::reuse(buffer));
+        let next = Group::new(self.buffers.pop());
+        let group = std::mem::replace(&mut self.open, next);
         self.queue.push_back(group);
         self.group += 1;
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::format::{FRAMES, HEAD, Head, Kind, Span, TRAILER, index};
+use crate::format::{FRAMES, HEAD, Head, Kind, SECTOR, Span, TRAILER, index, sectors};
 use crate::vfs::{File, read_full, uninterrupted};
 
 /// Bytes read at once; most frames of a quiet spool fit.
@@ -65,7 +65,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn step(&mut self) -> io::Result<Step> {
         loop {
             if let Some(known) = self.known.iter().find(|span| span.offset == self.offset) {
-                self.offset = self.offset.saturating_add(known.len.max(8));
+                self.offset = self.offset.saturating_add(known.len.max(SECTOR as u64));
                 continue;
             }
             if self.offset.saturating_add(HEAD as u64) > self.limit {
@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         let next = match behind {
             Some(behind) if self.is_frame(behind)? => Some(behind),
             Some(behind) if self.tail == Tail::Whole && behind >= self.limit => Some(self.limit),
-            _ => self.search(offset + 8)?,
+            _ => self.search(sectors(offset + 1))?,
         };
         let Some(next) = next else { return Ok(self.end()) };
         self.offset = next;
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
             let len = chunk.len().min(index(self.limit - start));
             let Some(bytes) = chunk.get_mut(..len) else { break };
             self.fill(bytes, start)?;
-            for at in (0..SEARCH.min(len)).step_by(8) {
+            for at in (0..SEARCH.min(len)).step_by(SECTOR) {
                 // The head has a checksum of its own: content that looks like frames costs little.
                 let looks = bytes.get(at..).and_then(|b| Head::read(b, self.salt)).is_some();
                 if looks && self.is_frame(start + at as u64)? {

@@ -140,7 +140,7 @@ fn every_named_place_is_a_good_place_to_die() {
 fn dying_while_recovering_loses_nothing_more() {
     for place in ["tail_cut", "quarantine_copied", "segment_created"] {
         let dir = fresh(&format!("again-{place}"));
-        assert!(run(&dir, "group_synced:6"));
+        assert!(run(&dir, "group_synced:4"));
         let first = dir.join("spool").join("seg-00000000000000000000.lb");
         let mut bytes = fs::read(&first).unwrap();
         let payload = 1_u64.to_le_bytes().repeat(4);

@@ -253,7 +253,10 @@ impl Batch {
     /// once: what parsers made of a few bytes does not grow here.
     #[must_use]
     pub fn extract(&self, selection: &Selection) -> Self {
-        let mut out = Self::new(Vec::new(), self.received);
+        let records = || selection.iter(self.len()).filter_map(|index| self.record(index));
+        let bytes = records().map(|record| record.raw().len()).sum();
+        let mut out = Self::new(Vec::with_capacity(bytes), self.received);
+        out.rows.reserve_exact(selection.count(self.len()) * STRIDE);
         let mut copied = Copied::default();
         for (new_index, index) in selection.iter(self.len()).enumerate() {
             let Some(record) = self.record(index) else { continue };

@@ -105,7 +105,7 @@ fn a_full_disk_refuses_goes_on_draining_and_takes_again() {
     let sim = Sim::new(4);
     let mut spool = Stepped::open(&sim, small());
     let a = spool.shared.destination("a");
-    sim.set_room(Some(6 * 4096));
+    sim.set_room(Some(12 * 4096));
     let mut appended = Vec::new();
     while let Some(entry) = spool.append(&[9; 700], &[want(a, 1, true)], None) {
         appended.push(entry.sequence);

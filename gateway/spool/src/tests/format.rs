@@ -24,7 +24,8 @@ fn frame(kind: u8, sequence: u64, count: u32, salt: u64, body: &[u8]) -> Vec<u8>
     frame.extend(crc(salt, body).to_le_bytes());
     frame.extend(crc(salt, &frame).to_le_bytes());
     frame.extend(body);
-    padded(frame)
+    frame.resize(frame.len().next_multiple_of(512), 0);
+    frame
 }
 
 fn row(id: u32, name: &str, cursor: u64) -> Vec<u8> {

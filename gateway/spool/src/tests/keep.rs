@@ -80,7 +80,7 @@ fn an_entry_without_records_between_held_ones_comes_again_with_them() {
 #[test]
 fn an_entry_is_held_until_it_is_done_relinquished_or_had_to_go() {
     let sim = Sim::new(24);
-    let mut spool = Stepped::open(&sim, Options { bytes_max: 40_000, ..small() });
+    let mut spool = Stepped::open(&sim, Options { bytes_max: 80_000, ..small() });
     let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
     let sequences: Vec<u64> =
         (0..3).map(|_| spool.append(b"x", &[want(a, 2, true)], None).unwrap().sequence).collect();
@@ -127,7 +127,7 @@ fn what_rots_while_it_is_held_is_reported_when_it_comes_again() {
 #[test]
 fn over_the_limit_what_was_relinquished_is_shed_and_counted_exactly() {
     let sim = Sim::new(31);
-    let mut spool = Stepped::open(&sim, Options { bytes_max: 40_000, ..small() });
+    let mut spool = Stepped::open(&sim, Options { bytes_max: 80_000, ..small() });
     let a = spool.shared.destination("a");
     for n in 0..200 {
         spool.append(&[7; 500], &[want(a, 3, n < 20)], None).unwrap();
@@ -186,7 +186,7 @@ fn a_segment_goes_when_a_lag_moves_on_after_all_is_done() {
 #[test]
 fn finished_entries_behind_one_that_had_to_go_keep_nothing() {
     let sim = Sim::new(28);
-    let mut spool = Stepped::open(&sim, Options { bytes_max: 40_000, ..small() });
+    let mut spool = Stepped::open(&sim, Options { bytes_max: 80_000, ..small() });
     let a = spool.shared.destination("a");
     let first = spool.append(b"x", &[want(a, 1, true)], None).unwrap().sequence;
     while spool.shared.holds(a, first) {

@@ -49,7 +49,7 @@ impl Observer for Told {
 /// Small segments, so that a few entries fill one.
 pub(crate) fn small() -> Options {
     Options {
-        segment_bytes: 4096,
+        segment_bytes: 8192,
         bytes_max: 1 << 30,
         unsynced_bytes_max: 1 << 20,
         cursor_every: Duration::from_millis(100),

@@ -26,9 +26,10 @@ const LINGER: Duration = Duration::from_millis(10);
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 const RETRY_FULL: Duration = Duration::from_millis(500);
 const RETRY_FAILED: Duration = Duration::from_secs(1);
-/// Buffers kept for reuse, and bytes over which one is not.
-const BUFFERS: usize = 2;
-const BUFFER_BYTES: usize = 8 << 20;
+/// Buffers kept for reuse while there is work, and when there is none; and bytes over which one is not.
+const BUFFERS: usize = 24;
+const BUFFERS_IDLE: usize = 2;
+const BUFFER_BYTES: usize = 2 << 20;
 
 /// The writer's own.
 #[derive(Debug)]
@@ -204,7 +205,7 @@ impl Writer {
     fn put(&mut self, group: &mut Group, now: Instant) -> io::Result<()> {
         let segment_bytes = self.shared.options.segment_bytes;
         let is_full = |active: &Active| {
-            active.has_entries && active.end + group.bytes() as u64 > segment_bytes
+            active.has_entries && active.end + format::sectors(group.bytes() as u64) > segment_bytes
         };
         if self.active.as_ref().is_some_and(is_full) {
             self.seal(false)?;
@@ -283,9 +284,13 @@ impl Writer {
         inner.stats.syncs += 1;
         for group in &mut settled {
             inner.unsynced = inner.unsynced.saturating_sub(group.bytes());
-            if inner.buffers.len() < BUFFERS && group.frame.capacity() <= BUFFER_BYTES {
-                inner.buffers.push(std::mem::take(&mut group.frame));
+            let buffer = group.take_buffer();
+            if inner.buffers.len() < BUFFERS && buffer.capacity() <= BUFFER_BYTES {
+                inner.buffers.push(buffer);
             }
+        }
+        if inner.unsynced == 0 {
+            inner.buffers.truncate(BUFFERS_IDLE);
         }
         drop(inner);
         settled.iter_mut().for_each(|group| group.tell(&Ok(())));
