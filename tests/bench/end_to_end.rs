@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo build --release -p logboom-gateway
 //! cargo bench -p logboom-tests --bench end_to_end -- [--runs 3] [--count 1000000] \
-//!     [--connections 1] [--peers logboom,rsyslog,syslog-ng] [--modes relay,route,rules10,udp]
+//!     [--connections 1] [--peers logboom,rsyslog,syslog-ng] [--modes relay,route,rules10,udp,curve]
 //! ```
 //!
 //! The path is: sender, TCP on loopback (octet counted; `udp`: datagrams at 250,000 a second), the
@@ -11,6 +11,8 @@
 //! counts. What is measured of a peer is the user and system CPU time of its process, all threads,
 //! from before the first record is sent until the last one has arrived, by `/proc`. Configurations
 //! stand in `tests/peers`. `contains` has no counterpart: it is `route` with a literal.
+//!
+//! `curve` is `udp` at rising paces: what of the datagrams is lost.
 //!
 //! Prints a table of medians in Markdown on stdout, and each run on stderr.
 
@@ -29,6 +31,8 @@ use logboom_tests::{
 
 /// Pace of the datagrams, in records a second: what a datagram socket on one core bears.
 const UDP_RATE: u64 = 250_000;
+/// Paces of the curve of losses.
+const CURVE: [u64; 6] = [50_000, 100_000, 200_000, 300_000, 400_000, 600_000];
 /// A run has ended, with losses, when nothing has arrived for so long.
 const QUIET: Duration = Duration::from_secs(3);
 /// For counters of a peer's CPU time to include its last work. Source: `/proc` ticks, 10 ms.
@@ -50,7 +54,7 @@ impl Options {
             count: 1_000_000,
             connections: 1,
             peers: list("logboom,rsyslog,syslog-ng"),
-            modes: list("relay,route,contains,rules10,udp"),
+            modes: list("relay,route,contains,rules10,udp,curve"),
         };
         let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
         while let Some(name) = arguments.next() {
@@ -88,13 +92,13 @@ fn main() {
         "| peer | mode | records/s | CPU s per M records (min..max) | user / sys | RSS after / peak MiB | lost |\n\
          |---|---|---|---|---|---|---|\n",
     );
-    for mode in &options.modes {
+    for mode in options.modes.iter().filter(|mode| *mode != "curve") {
         let peers: Vec<_> = options.peers.iter().filter(|peer| is_available(peer, mode)).collect();
         let mut all: Vec<Vec<Figures>> = vec![Vec::new(); peers.len()];
         // Peers take turns, so that a change of the machine's mood meets all of them.
         for run in 0..options.runs {
             for (peer, figures) in peers.iter().zip(&mut all) {
-                let measured = measure(peer, mode, &options);
+                let measured = measure(peer, mode, UDP_RATE, &options);
                 eprintln!("{peer} {mode} run {}: {measured:?}", run + 1);
                 figures.push(measured);
             }
@@ -107,6 +111,25 @@ fn main() {
         "{} records of 200 bytes, {} connection(s), {} run(s), medians\n\n{table}",
         options.count, options.connections, options.runs
     );
+    if options.modes.iter().any(|mode| mode == "curve") {
+        curve(&options);
+    }
+}
+
+/// What of the datagrams is lost at rising paces, once each.
+fn curve(options: &Options) {
+    let peers: Vec<_> = options.peers.iter().filter(|peer| is_available(peer, "udp")).collect();
+    println!("lost datagrams of {} at a pace in records a second\n", options.count);
+    println!("| pace | {} |", peers.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(" | "));
+    println!("|---|{}", "---|".repeat(peers.len()));
+    for pace in CURVE {
+        let lost = peers.iter().map(|peer| {
+            let figures = measure(peer, "udp", pace, options);
+            eprintln!("{peer} at {pace}: {figures:?}");
+            format!("{:.2} %", figures.lost as f64 / options.count as f64 * 100.0)
+        });
+        println!("| {pace} | {} |", lost.collect::<Vec<_>>().join(" | "));
+    }
 }
 
 fn configuration(peer: &str, mode: &str) -> PathBuf {
@@ -146,7 +169,7 @@ fn start(peer: &str, mode: &str, folder: &Scratch, ports: &[(&str, u16)]) -> Pee
     }
 }
 
-fn measure(peer: &str, mode: &str, options: &Options) -> Figures {
+fn measure(peer: &str, mode: &str, pace: u64, options: &Options) -> Figures {
     let folder = Scratch::new(&format!("bench-{peer}-{mode}"));
     let any: LoadUrl = "syslog+tcp://127.0.0.1:0".parse().expect("a URL");
     let sinks = Receiver::start(&ReceiveOptions {
@@ -175,7 +198,7 @@ fn measure(peer: &str, mode: &str, options: &Options) -> Figures {
     let started = Instant::now();
     let load = SendOptions {
         connections: options.connections,
-        rate: if is_udp { UDP_RATE } else { 0 },
+        rate: if is_udp { pace } else { 0 },
         ..SendOptions::new(url, options.count)
     };
     let sender = std::thread::spawn(move || send(&load));
