@@ -14,6 +14,7 @@ mod pressure;
 mod refused;
 mod reload;
 mod relp;
+mod secured;
 mod senders;
 mod shutdown;
 mod tls;

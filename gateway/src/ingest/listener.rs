@@ -150,9 +150,7 @@ impl Refused {
             Self::Handshake(error) => {
                 entrance.book.reject(RejectReason::Handshake, 1);
                 if let Some(left_out) = entrance.throttle.allow() {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    let cause = cause.unwrap_or_default();
-                    tracing::warn!(source, %peer, %error, cause, left_out, "session refused");
+                    tracing::warn!(source, %peer, %error, left_out, "session refused");
                 }
             }
             Self::PeerSessions(limit) => {

@@ -22,7 +22,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::error::DialError;
 use super::resolve::bare;
-use super::tls::{TlsClient, TlsFault, TlsServer, subject};
+use super::tls::{TlsClient, TlsFault, TlsServer, explain_client, subject};
 
 /// An idle connection is probed after this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -272,7 +272,7 @@ pub enum AcceptError {
         limit: Duration,
     },
     /// The handshake failed.
-    #[error("the TLS handshake failed ({})", fault.keyword())]
+    #[error("the TLS handshake failed: {}", explain_client(source))]
     Tls {
         /// What kind of failure.
         fault: TlsFault,

@@ -18,6 +18,7 @@ mod validity;
 pub use client::{TlsClient, TlsFiles};
 pub use error::{TlsError, TlsWarning};
 pub use fault::TlsFault;
+pub(super) use fault::explain_client;
 pub use server::{ClientAuth, TlsServer, TlsServerFiles};
 pub use subject::subject;
 
