@@ -20,4 +20,5 @@ mod shutdown;
 mod tls;
 mod tools;
 mod tour;
+mod unix;
 mod zoo;

@@ -123,6 +123,17 @@ pub(super) const FRAME_TIMEOUT: Bounds<Duration> = Bounds {
 pub(super) const RECEIVE_BUFFER: Bounds<usize> =
     Bounds { default: 8 * MIB, least: 4 * KIB, most: GIB };
 
+/// More sockets than cores do not take more in. The default is what the process may use of them.
+pub(super) fn sockets() -> Bounds<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Bounds { default: cores.min(SOCKETS_MOST), least: 1, most: SOCKETS_MOST }
+}
+
+const SOCKETS_MOST: usize = 256;
+
+/// Everybody may log: so is `/dev/log` on every system.
+pub(super) const MODE: u32 = 0o666;
+
 /// Room for a batch (1 MiB), what is made of it, and tables of a guest's own. Ours. An instance
 /// does not start in less than 1 MiB; wasm ends at 4 GiB, and nobody wants that times the workers.
 pub(super) const GUEST_MEMORY: Bounds<usize> = Bounds { default: 64 * MIB, least: MIB, most: GIB };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::destination::{RELP_PORT, SYSLOG_PORT, SYSLOG_TLS_PORT};
 use super::network::Cidr;
 use super::template::AppTemplate;
-use super::url::{Host, Parts, Schemes, UrlError};
+use super::url::{Host, Parts, Schemes, UrlError, unescape};
 
 /// Ports that need no privileges, beside those of the control listener and of other gateways.
 const HTTP_PORT: u16 = 8080;
@@ -17,11 +17,22 @@ const HTTPS_PORT: u16 = 8443;
 /// Beside that of syslog over TLS; none is assigned.
 const QUIC_PORT: u16 = 6515;
 
+/// What the kernel takes as the path of a socket, in bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// The schemes of sources.
 const SCHEMES: Schemes = Schemes {
-    supported: &["relp", "relps", "syslog+tcp", "syslog+tls", "syslog+udp"],
+    supported: &[
+        "relp",
+        "relps",
+        "syslog+tcp",
+        "syslog+tls",
+        "syslog+udp",
+        "syslog+unix",
+        "syslog+unixgram",
+    ],
     aliases: &[],
-    planned: &["grpc", "grpcs", "http", "https", "quic", "syslog+unix", "syslog+unixgram"],
+    planned: &["grpc", "grpcs", "http", "https", "quic"],
 };
 
 /// A configured entrance.
@@ -63,6 +74,10 @@ pub struct Source {
     /// Bytes asked of the kernel for datagrams that wait (`SO_RCVBUF`); of use for UDP
     /// alone.
     pub receive_buffer: usize,
+    /// Sockets that share the address, each with a thread of its own; of use for UDP alone.
+    pub sockets: usize,
+    /// Permissions of the socket in the file system; of use for Unix sockets alone.
+    pub mode: u32,
     /// Records taken from a session and not yet answered; of use for RELP alone.
     pub window: usize,
 }
@@ -186,8 +201,13 @@ impl SourceUrl {
     /// The first thing that is wrong with it.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         let parts = Parts::parse(url, &SCHEMES)?;
-        let (host, port) = parts.endpoint(0)?;
         let [] = parts.query(&[])?;
+        match parts.scheme {
+            "syslog+unix" => return Ok(Self::SyslogUnix(socket_path(&parts)?)),
+            "syslog+unixgram" => return Ok(Self::SyslogUnixgram(socket_path(&parts)?)),
+            _ => {}
+        }
+        let (host, port) = parts.endpoint(0)?;
         let ip = match host {
             Host::Address(ip) => ip,
             Host::Name(name) if name == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -245,6 +265,16 @@ impl SourceUrl {
     }
 }
 
+/// The path of a socket: `scheme:///folder/name`.
+fn socket_path(parts: &Parts<'_>) -> Result<PathBuf, UrlError> {
+    let path = unescape(parts.path)?;
+    let is_plain = parts.authority == Some("");
+    if !is_plain || path.ends_with('/') || path.len() > SOCKET_PATH_BYTES_MAX {
+        return Err(UrlError::Socket(parts.scheme));
+    }
+    Ok(PathBuf::from(path))
+}
+
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme(), self.place())
@@ -264,6 +294,8 @@ mod tests {
             ("relp://[::1]", "relp://[::1]:2514"),
             ("relps://[::1]", "relps://[::1]:2514"),
             ("syslog+tls://[::1]", "syslog+tls://[::1]:6514"),
+            ("syslog+unix:///run/a%20b", "syslog+unix:///run/a b"),
+            ("SYSLOG+unixgram:///dev/log", "syslog+unixgram:///dev/log"),
             ("Syslog+TCP://[::]:6514/", "syslog+tcp://[::]:6514"),
         ] {
             assert_eq!(SourceUrl::parse(url).unwrap().to_string(), expected, "{url}");

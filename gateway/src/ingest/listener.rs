@@ -1,4 +1,4 @@
-//! TCP listeners: accepting sessions, whatever they speak, and their end.
+//! Listeners of streams: accepting sessions, whatever they speak, and their end.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::entrance::{Entrance, Gate};
 use super::peer::Peer;
-use super::{relp, tcp};
+use super::{relp, tcp, unix};
 use crate::net::{AcceptError, Stream};
 use crate::telemetry::ledger::RejectReason;
 
@@ -39,9 +39,53 @@ pub(super) enum Protocol {
     Relp,
 }
 
+/// Where sessions come in.
+#[derive(Debug)]
+pub(super) enum Door {
+    Tcp(TcpListener, Protocol),
+    /// Syslog alone.
+    Unix {
+        listener: UnixListener,
+        /// Goes with the listener.
+        _entry: unix::Entry,
+    },
+}
+
+/// Who has come in.
+enum Arrival {
+    Tcp(TcpStream, SocketAddr, Protocol),
+    Unix(UnixStream),
+}
+
+impl Door {
+    /// Cancel safe.
+    async fn accept(&self) -> std::io::Result<Arrival> {
+        match self {
+            Self::Tcp(listener, protocol) => {
+                let (stream, address) = listener.accept().await?;
+                Ok(Arrival::Tcp(stream, address, *protocol))
+            }
+            Self::Unix { listener, .. } => Ok(Arrival::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Arrival {
+    fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(_, address, _) => Peer::at(*address),
+            Self::Unix(stream) => match stream.peer_cred() {
+                Ok(found) => Peer::process(found.pid(), found.uid()),
+                // A peer that is gone; who it was no longer matters.
+                Err(_) => Peer::process(None, u32::MAX),
+            },
+        }
+    }
+}
+
 /// Accepts until shutdown, then waits for the sessions. A session keeps the entrance that was in
 /// force when it began.
-pub(super) async fn serve(listener: TcpListener, gate: Arc<Gate>, protocol: Protocol) {
+pub(super) async fn serve(door: Door, gate: Arc<Gate>) {
     let mut sessions = JoinSet::new();
     let seats = Arc::<Seats>::default();
     let first = gate.load_full();
@@ -55,11 +99,12 @@ pub(super) async fn serve(listener: TcpListener, gate: Arc<Gate>, protocol: Prot
                 note(ended, &gate.load());
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
         };
         let entrance = gate.load_full();
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(arrival) => {
+                let peer = arrival.peer();
                 if sessions.len() >= entrance.sessions_max {
                     entrance.book.reject(RejectReason::Sessions, 1);
                     if let Some(left_out) = entrance.throttle.allow() {
@@ -68,7 +113,7 @@ pub(super) async fn serve(listener: TcpListener, gate: Arc<Gate>, protocol: Prot
                     }
                     continue;
                 }
-                sessions.spawn(session(stream, peer, entrance, Arc::clone(&seats), protocol));
+                sessions.spawn(session(arrival, peer, entrance, Arc::clone(&seats)));
             }
             // The peer is gone already, or descriptors ran out: neither ends the listener.
             Err(error) => {
@@ -80,7 +125,7 @@ pub(super) async fn serve(listener: TcpListener, gate: Arc<Gate>, protocol: Prot
             }
         }
     }
-    drop(listener);
+    drop(door);
     tokio::select! {
         () = async { while let Some(ended) = sessions.join_next().await { note(ended, &gate.load()) } } => {}
         () = stopping(&mut give_up) => sessions.shutdown().await,
@@ -88,14 +133,12 @@ pub(super) async fn serve(listener: TcpListener, gate: Arc<Gate>, protocol: Prot
 }
 
 /// Serves one connection, once it is admitted, until one of the sides ends it.
-async fn session(
-    tcp: TcpStream,
-    address: SocketAddr,
-    entrance: Arc<Entrance>,
-    seats: Arc<Seats>,
-    protocol: Protocol,
-) {
+async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, seats: Arc<Seats>) {
     let _open = Open::of(&entrance);
+    let (tcp, address, protocol) = match arrival {
+        Arrival::Unix(stream) => return tcp::session(stream, &peer, &entrance).await,
+        Arrival::Tcp(tcp, address, protocol) => (tcp, address, protocol),
+    };
     let mut shutdown = entrance.shutdown.clone();
     let admitted = tokio::select! {
         // Nothing has come of it yet that would be lost.
@@ -104,7 +147,7 @@ async fn session(
     };
     let (stream, peer, _seat) = match admitted {
         Ok(admitted) => admitted,
-        Err(refused) => return refused.note(address, &entrance),
+        Err(refused) => return refused.note(&peer, &entrance),
     };
     match protocol {
         Protocol::Syslog => tcp::session(stream, &peer, &entrance).await,
@@ -123,7 +166,10 @@ async fn admit(
     let mut peer = Peer::at(address);
     let seat = match entrance.sessions_per_peer_max {
         0 => None,
-        most => Some(seats.take(peer.ip(), most).ok_or(Refused::PeerSessions(most))?),
+        most => {
+            let ip = address.ip().to_canonical();
+            Some(seats.take(ip, most).ok_or(Refused::PeerSessions(most))?)
+        }
     };
     let tls = entrance.tls.as_deref();
     let stream = Stream::accept(tcp, tls, limit).await.map_err(Refused::Handshake)?;
@@ -140,7 +186,7 @@ enum Refused {
 
 impl Refused {
     /// Counts it and says it.
-    fn note(self, peer: SocketAddr, entrance: &Entrance) {
+    fn note(self, peer: &Peer, entrance: &Entrance) {
         let source = entrance.name.as_str();
         match self {
             // A peer that only looks whether the port is open is none.

@@ -14,21 +14,22 @@ mod peer;
 mod relp;
 mod tcp;
 mod udp;
+mod unix;
 
 use std::future::Future;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use logboom_record::{Batch, Receipt};
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admission::{Admission, Permit};
 use entrance::{Entrance, Gate};
-use listener::Protocol;
+use listener::{Door, Protocol};
 
 use crate::config::{Place, Source, SourceUrl};
 use crate::net::TlsServer;
@@ -86,6 +87,12 @@ impl Listening {
         let service = Service { book, intake: Arc::clone(&self.gate.load().intake), tls };
         let shutdown = self.stop.subscribe();
         self.gate.store(Arc::new(Entrance::new(source, service, common, shutdown)));
+        if let Place::Path(path) = &self.address
+            && let Err(error) = unix::set_mode(path, source.mode)
+        {
+            let source = source.name.as_str();
+            tracing::error!(source, path = %path.display(), %error, "the mode cannot be set");
+        }
         self.source = source.clone();
     }
 
@@ -143,8 +150,10 @@ pub struct Bound {
 
 #[derive(Debug)]
 enum BoundSocket {
-    Stream(TcpListener, Protocol),
-    Datagram(UdpSocket),
+    Stream(Door),
+    /// Sockets that share an address.
+    Udp(Vec<UdpSocket>),
+    Unix(UnixDatagram, unix::Entry),
 }
 
 /// Binds a source.
@@ -155,30 +164,40 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
     let stream = |address, protocol| {
         let listener = listener::bind(address)?;
         let address = Place::Tcp(listener.local_addr()?);
-        Ok(Bound { address, socket: BoundSocket::Stream(listener, protocol) })
+        Ok(Bound { address, socket: BoundSocket::Stream(Door::Tcp(listener, protocol)) })
     };
+    let mode = source.mode;
     let bound: std::io::Result<Bound> = match &source.url {
         SourceUrl::SyslogTcp(address) | SourceUrl::SyslogTls(address) => {
             stream(*address, Protocol::Syslog)
         }
         SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
-        SourceUrl::SyslogUdp(address) => {
-            udp::bind(*address, source.receive_buffer).and_then(|socket| {
-                let address = Place::Udp(socket.local_addr()?);
-                Ok(Bound { address, socket: BoundSocket::Datagram(socket) })
+        SourceUrl::SyslogUdp(address) => udp::bind(*address, source.sockets, source.receive_buffer)
+            .and_then(|sockets| {
+                let first = sockets.first().map_or(Ok(*address), UdpSocket::local_addr)?;
+                Ok(Bound { address: Place::Udp(first), socket: BoundSocket::Udp(sockets) })
+            }),
+        SourceUrl::SyslogUnix(path) => {
+            unix::bind_stream(path, mode).map(|(listener, _entry)| Bound {
+                address: source.url.place(),
+                socket: BoundSocket::Stream(Door::Unix { listener, _entry }),
+            })
+        }
+        SourceUrl::SyslogUnixgram(path) => {
+            unix::bind_datagram(path, mode, udp::LOOK_UP).map(|(socket, entry)| Bound {
+                address: source.url.place(),
+                socket: BoundSocket::Unix(socket, entry),
             })
         }
         // The configuration refuses them.
-        SourceUrl::SyslogUnix(_)
-        | SourceUrl::SyslogUnixgram(_)
-        | SourceUrl::Http(_)
-        | SourceUrl::Https(_)
-        | SourceUrl::Quic(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        SourceUrl::Http(_) | SourceUrl::Https(_) | SourceUrl::Quic(_) => {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
     };
     bound.map_err(|cause| BindError {
         name: source.name.clone(),
         url: source.url.clone(),
-        hint: hint(&cause),
+        hint: hint(&source.url, &cause),
         cause,
     })
 }
@@ -192,20 +211,46 @@ impl Bound {
         let gate = Arc::new(Gate::from_pointee(entrance));
         let serving = Arc::clone(&gate);
         let task = match self.socket {
-            BoundSocket::Stream(listener, protocol) => {
-                tokio::spawn(listener::serve(listener, serving, protocol))
+            BoundSocket::Stream(door) => tokio::spawn(listener::serve(door, serving)),
+            BoundSocket::Udp(sockets) => {
+                let threads = sockets.into_iter().map(|socket| {
+                    let (serving, handle) = (Arc::clone(&serving), Handle::current());
+                    let kind = udp::Kind::Udp;
+                    tokio::task::spawn_blocking(move || {
+                        udp::serve(&socket, kind, &serving, &handle);
+                    })
+                });
+                let threads: Vec<_> = threads.collect();
+                tokio::spawn(async move {
+                    for thread in threads {
+                        // One that panicked has said so.
+                        drop(thread.await);
+                    }
+                })
             }
-            BoundSocket::Datagram(socket) => {
+            BoundSocket::Unix(socket, entry) => {
                 let handle = Handle::current();
-                tokio::task::spawn_blocking(move || udp::serve(&socket, &serving, &handle))
+                tokio::task::spawn_blocking(move || {
+                    udp::serve(&socket, udp::Kind::Unix, &serving, &handle);
+                    drop(entry);
+                })
             }
         };
         Listening { address: self.address, task, source: source.clone(), gate, stop }
     }
 }
 
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(url: &SourceUrl, error: &std::io::Error) -> &'static str {
+    let is_path = matches!(url.place(), Place::Path(_));
     match error.kind() {
+        std::io::ErrorKind::AddrInUse if is_path => {
+            " (another program listens there: stop it or choose another path)"
+        }
+        std::io::ErrorKind::AlreadyExists => " (remove it or choose another path)",
+        std::io::ErrorKind::NotFound => " (there is no such folder: make it or choose another)",
+        std::io::ErrorKind::PermissionDenied if is_path => {
+            " (the folder must let this user make files)"
+        }
         std::io::ErrorKind::AddrInUse => {
             " (another program has that port: stop it or choose another)"
         }

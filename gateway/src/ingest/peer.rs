@@ -1,42 +1,64 @@
 //! Who sends: what the gateway itself knows of a peer, for its log and for the records' fields.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use logboom_record::{Batch, FieldNames};
 
 /// A peer of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Peer {
-    /// Where it sends from. IPv4 in the clothes of IPv6 counts as the IPv4 that it is.
-    pub(super) address: SocketAddr,
+    pub(super) origin: Origin,
     /// Whom its certificate is for, if it showed one.
     pub(super) subject: Option<String>,
+}
+
+/// Where a peer sends from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From there. IPv4 in the clothes of IPv6 counts as the IPv4 that it is.
+    Address(SocketAddr),
+    /// From this machine, as the kernel says.
+    Process {
+        /// The process; none if it is of another namespace.
+        pid: Option<i32>,
+        /// Its user.
+        uid: u32,
+    },
 }
 
 impl Peer {
     /// A peer of which nothing is known but its address.
     pub(super) fn at(address: SocketAddr) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, subject: None }
+        Self { origin: Origin::Address(address), subject: None }
     }
 
-    /// What limits for one peer go by.
-    pub(super) fn ip(&self) -> IpAddr {
-        self.address.ip()
+    /// A process of this machine.
+    pub(super) fn process(pid: Option<i32>, uid: u32) -> Self {
+        Self { origin: Origin::Process { pid: pid.filter(|pid| *pid > 0), uid }, subject: None }
     }
 
     /// The fields that say who it is: names and values.
     fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let address = Some(("peer.address", self.address.to_string()));
+        let origin = match self.origin {
+            Origin::Address(address) => [Some(("peer.address", address.to_string())), None],
+            Origin::Process { pid, uid } => {
+                [pid.map(|pid| ("peer.pid", pid.to_string())), Some(("peer.uid", uid.to_string()))]
+            }
+        };
         let subject = self.subject.clone().map(|subject| ("peer.subject", subject));
-        [address, subject].into_iter().flatten()
+        origin.into_iter().flatten().chain(subject)
     }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)?;
+        match self.origin {
+            Origin::Address(address) => address.fmt(f)?,
+            Origin::Process { pid: Some(pid), uid } => write!(f, "process {pid} of user {uid}")?,
+            Origin::Process { pid: None, uid } => write!(f, "a process of user {uid}")?,
+        }
         match &self.subject {
             Some(subject) => write!(f, " ({subject})"),
             None => Ok(()),

@@ -1,9 +1,11 @@
-//! Syslog over TCP, plain or TLS: RFC 6587 framings, RFC 5425, one task per session.
+//! Syslog over streams: TCP, plain or TLS, and Unix sockets; RFC 6587 framings, RFC 5425; one task
+//! per session.
 
 use std::io::ErrorKind;
 
 use logboom_codec::framing::{Frame, Framer};
 use logboom_record::BATCH_RECORDS_MAX;
+use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::entrance::Entrance;
@@ -19,8 +21,37 @@ const COPY_BELOW: usize = 4;
 /// Most bytes a session still reads when shutdown has begun: what a kernel buffers at the most.
 const SHUTDOWN_BYTES_MAX: usize = 8 << 20;
 
+/// What a session reads from.
+pub(super) trait Incoming: Send + Sync {
+    /// Ready when a read would bring something, the end included. Cancel safe.
+    fn readable(&self) -> impl Future<Output = std::io::Result<()>> + Send;
+
+    /// Reads what is there into the free capacity of the buffer.
+    fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize>;
+}
+
+impl Incoming for Stream {
+    fn readable(&self) -> impl Future<Output = std::io::Result<()>> + Send {
+        self.readable()
+    }
+
+    fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+}
+
+impl Incoming for UnixStream {
+    fn readable(&self) -> impl Future<Output = std::io::Result<()>> + Send {
+        self.readable()
+    }
+
+    fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+        Self::try_read_buf(self, buffer)
+    }
+}
+
 /// Serves a session until one of the sides ends it.
-pub(super) async fn session(mut stream: Stream, peer: &Peer, entrance: &Entrance) {
+pub(super) async fn session(mut stream: impl Incoming, peer: &Peer, entrance: &Entrance) {
     let mut session = Session {
         framer: entrance.framer(),
         buffer: Vec::new(),
@@ -68,7 +99,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, stream: &mut Stream) -> End {
+    async fn run(&mut self, stream: &mut impl Incoming) -> End {
         let mut shutdown = self.entrance.shutdown.clone();
         let mut frame_deadline: Option<Instant> = None;
         // What the kernel has when shutdown begins is still taken, up to this.
@@ -118,7 +149,7 @@ impl Session<'_> {
         }
     }
 
-    fn read(&mut self, stream: &mut Stream) -> std::io::Result<usize> {
+    fn read(&mut self, stream: &mut impl Incoming) -> std::io::Result<usize> {
         if self.buffer.capacity() == 0 {
             self.buffer = self.entrance.admission.arena(self.read_bytes);
         }

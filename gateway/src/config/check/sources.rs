@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::super::defaults;
 use super::super::raw::{Integer, Raw, RawSource, Text, Texts};
-use super::super::report::{ProblemKind, Report};
+use super::super::report::{ProblemKind, Report, quote};
 use super::super::{
     AppTemplate, Clients, Control, Format, Framing, Oversize, Place, Source, SourceTls, SourceUrl,
 };
@@ -73,9 +73,22 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
         idle: duration("idle", raw.idle.as_ref(), &defaults::IDLE, report),
         frame_timeout: duration("frame_timeout", timeout, &defaults::FRAME_TIMEOUT, report),
         receive_buffer: size("receive_buffer", receive, &defaults::RECEIVE_BUFFER, report),
+        sockets: count("sockets", raw.sockets.as_ref(), &defaults::sockets(), report),
+        mode: raw.mode.as_ref().map_or(defaults::MODE, |text| mode(text, report)),
         window: count("window", raw.window.as_ref(), &defaults::WINDOW, report),
     };
     (name.is_some() && url.is_some()).then_some(source)
+}
+
+/// Permissions in octal digits.
+fn mode(text: &Text, report: &mut Report<'_>) -> u32 {
+    let written = text.get_ref().as_str();
+    let is_octal = (3..=4).contains(&written.len()) && written.bytes().all(|b| b.is_ascii_digit());
+    let mode = u32::from_str_radix(written, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    mode.unwrap_or_else(|| {
+        report.add(text.span().start, ProblemKind::Mode { value: quote(written) });
+        defaults::MODE
+    })
 }
 
 /// The files of a source with TLS; `None` if one is missing, which was reported.
@@ -118,6 +131,7 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
         matches!(url, SourceUrl::SyslogTcp(_) | SourceUrl::SyslogTls(_) | SourceUrl::SyslogUnix(_));
     let (is_udp, is_tls) = (matches!(url, SourceUrl::SyslogUdp(_)), url.is_tls());
     let is_tcp = matches!(url.place(), Place::Tcp(_));
+    let is_unix = matches!(url.place(), Place::Path(_));
     let has_handshake = is_tcp || matches!(url, SourceUrl::Quic(_));
     let own_framing = match url {
         _ if is_datagrams => "each datagram is one frame",
@@ -127,7 +141,7 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
     let (sessions, no_tls) = ("datagrams have no sessions", "it has no TLS");
     let no_handshake = "it has no handshake";
     let stream = "a stream waits at its sender";
-    let uses: [Use; 13] = [
+    let uses: [Use; 15] = [
         ("framing", text(&raw.framing), is_stream, own_framing),
         ("frame_timeout", text(&raw.frame_timeout), !is_datagrams, "each datagram is one frame"),
         ("idle", text(&raw.idle), !is_datagrams, sessions),
@@ -141,6 +155,8 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
         ("handshake_timeout", text(&raw.handshake_timeout), has_handshake, no_handshake),
         ("proxy_protocol", texts(&raw.proxy_protocol), is_tcp, "proxies speak it over TCP"),
         ("receive_buffer", text(&raw.receive_buffer), is_udp, stream),
+        ("sockets", number(&raw.sockets), is_udp, "one socket takes all"),
+        ("mode", text(&raw.mode), is_unix, "it is not in the file system"),
         ("window", number(&raw.window), is_relp, "records are not answered"),
         ("cert", text(&raw.cert), is_tls, no_tls),
         ("key", text(&raw.key), is_tls, no_tls),

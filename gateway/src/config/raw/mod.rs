@@ -56,11 +56,13 @@ const SOURCE: Shape = Shape {
         "key",
         "max_sessions",
         "max_sessions_per_peer",
+        "mode",
         "name",
         "oversize",
         "peer_fields",
         "proxy_protocol",
         "receive_buffer",
+        "sockets",
         "strict",
         "url",
         "window",
@@ -198,6 +200,8 @@ pub(super) struct RawSource {
     pub(super) idle: Option<Text>,
     pub(super) frame_timeout: Option<Text>,
     pub(super) receive_buffer: Option<Text>,
+    pub(super) sockets: Option<Integer>,
+    pub(super) mode: Option<Text>,
     pub(super) window: Option<Integer>,
 }
 
@@ -352,6 +356,8 @@ impl RawSource {
             idle: fields.duration("idle"),
             frame_timeout: fields.duration("frame_timeout"),
             receive_buffer: fields.size("receive_buffer"),
+            sockets: fields.integer("sockets"),
+            mode: fields.text("mode"),
             window: fields.integer("window"),
         }
     }

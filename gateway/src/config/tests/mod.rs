@@ -143,7 +143,7 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
     let config = valid(include_str!("every_key.toml"));
     let udp = &config.sources[0];
     assert_eq!(udp.url, SourceUrl::SyslogUdp(SocketAddr::from(([0, 0, 0, 0], 514))));
-    assert_eq!((udp.format, udp.receive_buffer), (Format::Rfc3164, 4096));
+    assert_eq!((udp.format, udp.receive_buffer, udp.sockets), (Format::Rfc3164, 4096, 3));
     assert_eq!(
         config.sources[1],
         Source {
@@ -163,6 +163,8 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             idle: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(2),
             receive_buffer: 8 << 20,
+            sockets: defaults::sockets().default,
+            mode: 0o666,
             window: 128,
         }
     );
@@ -178,6 +180,8 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             clients: Clients::Optional("ca.pem".into()),
         })
     );
+    let unix = &config.sources[4];
+    assert_eq!((&unix.url, unix.mode), (&SourceUrl::SyslogUnix("/run/log".into()), 0o640));
     assert_eq!(
         config.guests[0],
         Guest {

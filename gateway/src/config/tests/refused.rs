@@ -19,8 +19,8 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
                        [parked], [[pipeline]], [[route]], [[source]], [spool]";
     const SOURCE: &str = "allowed: app, cert, client_auth, client_ca, format, frame_timeout, \
                           framing, handshake_timeout, idle, key, max_sessions, \
-                          max_sessions_per_peer, name, oversize, peer_fields, proxy_protocol, \
-                          receive_buffer, strict, url, window";
+                          max_sessions_per_peer, mode, name, oversize, peer_fields, \
+                          proxy_protocol, receive_buffer, sockets, strict, url, window";
     let top = |line: &str, expected: &str| check(line, &[&format!("{expected} {TOP}")]);
     top("daat = 1", "1:1: unknown key \"daat\"; did you mean \"data\"?");
     top("[limit]\nx = 1", "1:2: unknown table \"limit\"; did you mean [limits]?");
@@ -64,7 +64,7 @@ fn what_is_planned_is_told_from_what_is_unknown() {
         "[[source]]\nname = 's'",
         "url = 'grpc://0.0.0.0'",
         "7: url: scheme \"grpc\"",
-        "relp, relps, syslog+tcp, syslog+tls, syslog+udp",
+        "relp, relps, syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
     );
     line(
         "[[route]]\nname = 'r'",
