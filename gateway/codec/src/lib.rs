@@ -17,6 +17,7 @@
 pub mod decode;
 pub mod encode;
 pub mod framing;
+pub mod proxy;
 pub mod relp;
 
 mod civil;

@@ -1,5 +1,6 @@
 //! What the sessions of one source share: how its frames become records.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 
 use super::peer::{Peer, Senders, sign};
 use super::{Admission, Common, Intake, Service};
-use crate::config::{self, Source, TemplatePart};
+use crate::config::{self, Cidr, Source, TemplatePart};
 use crate::net::TlsServer;
 use crate::telemetry::ledger::{RejectReason, SourceBook};
 use crate::telemetry::throttle::Throttle;
@@ -40,6 +41,7 @@ pub(super) struct Entrance {
     pub(super) give_up: watch::Receiver<bool>,
     /// For lines in the log that peers cause.
     pub(super) throttle: Throttle,
+    proxies: Vec<Cidr>,
     /// Whether who sent a record is among its fields.
     pub(super) has_peer_fields: bool,
     framing: Framing,
@@ -101,6 +103,7 @@ impl Entrance {
             shutdown,
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),
+            proxies: source.proxy_protocol.clone(),
             has_peer_fields: source.peer_fields,
             framing,
             oversize,
@@ -117,6 +120,11 @@ impl Entrance {
             let what = "session closed, a frame did not end in time";
             tracing::warn!(source, %peer, ?limit, left_out, "{what}");
         }
+    }
+
+    /// Whether connections from there begin with a PROXY header.
+    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(ip))
     }
 
     pub(super) fn framer(&self) -> Framer {

@@ -6,10 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use logboom_codec::proxy::{self, Progress, ProxyError};
 use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::entrance::{Entrance, Gate};
 use super::peer::Peer;
@@ -155,31 +158,61 @@ async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, seats: A
     }
 }
 
-/// What a peer has to pass before its first record: its limit of sessions, and the TLS handshake.
+/// What a peer has to pass before its first record, within its time: the PROXY header, its limit of
+/// sessions, the TLS handshake.
 async fn admit(
-    tcp: TcpStream,
+    mut tcp: TcpStream,
     address: SocketAddr,
     entrance: &Entrance,
     seats: &Arc<Seats>,
 ) -> Result<(Stream, Peer, Option<Seat>), Refused> {
+    let began = Instant::now();
     let limit = entrance.handshake_timeout;
-    let mut peer = Peer::at(address);
+    let mut client = address;
+    if entrance.is_proxy(address.ip()) {
+        let header = tokio::time::timeout(limit, proxied(&mut tcp)).await;
+        let header = header.map_err(|_| Refused::LateHeader(limit))??;
+        client = header.unwrap_or(address);
+    }
+    let mut peer = Peer::at(client);
     let seat = match entrance.sessions_per_peer_max {
         0 => None,
         most => {
-            let ip = address.ip().to_canonical();
+            let ip = client.ip().to_canonical();
             Some(seats.take(ip, most).ok_or(Refused::PeerSessions(most))?)
         }
     };
     let tls = entrance.tls.as_deref();
-    let stream = Stream::accept(tcp, tls, limit).await.map_err(Refused::Handshake)?;
+    let left = limit.saturating_sub(began.elapsed());
+    let stream = Stream::accept(tcp, tls, left).await.map_err(Refused::Handshake)?;
     peer.subject = stream.peer_subject();
     Ok((stream, peer, seat))
 }
 
+/// Reads the header of a proxy, and nothing behind it. None if it tells no address.
+async fn proxied(tcp: &mut TcpStream) -> Result<Option<SocketAddr>, Refused> {
+    let mut header = Vec::new();
+    loop {
+        match proxy::read(&header).map_err(Refused::Header)? {
+            Progress::Done(client) => return Ok(client),
+            Progress::More(more) => {
+                let had = header.len();
+                header.resize(had + more, 0);
+                let rest = header.get_mut(had..).unwrap_or_default();
+                tcp.read_exact(rest).await.map_err(Refused::Broken)?;
+            }
+        }
+    }
+}
+
 /// Why a connection does not become a session.
 enum Refused {
+    /// It is gone.
+    Broken(std::io::Error),
     Handshake(AcceptError),
+    Header(ProxyError),
+    /// The limit.
+    LateHeader(Duration),
     /// The limit.
     PeerSessions(usize),
 }
@@ -188,24 +221,26 @@ impl Refused {
     /// Counts it and says it.
     fn note(self, peer: &Peer, entrance: &Entrance) {
         let source = entrance.name.as_str();
-        match self {
+        let error = match self {
             // A peer that only looks whether the port is open is none.
-            Self::Handshake(AcceptError::Io(error)) => {
-                tracing::debug!(source, %peer, %error, "session broke");
+            Self::Broken(error) | Self::Handshake(AcceptError::Io(error)) => {
+                return tracing::debug!(source, %peer, %error, "session broke");
             }
-            Self::Handshake(error) => {
-                entrance.book.reject(RejectReason::Handshake, 1);
-                if let Some(left_out) = entrance.throttle.allow() {
-                    tracing::warn!(source, %peer, %error, left_out, "session refused");
-                }
-            }
+            Self::Handshake(error) => error.to_string(),
+            Self::Header(error) => error.to_string(),
+            Self::LateHeader(limit) => format!("no PROXY header within {limit:?}"),
             Self::PeerSessions(limit) => {
                 entrance.book.reject(RejectReason::PeerSessions, 1);
                 if let Some(left_out) = entrance.throttle.allow() {
                     let what = "session refused, the peer has as many as it may";
                     tracing::warn!(source, %peer, limit, left_out, "{what}");
                 }
+                return;
             }
+        };
+        entrance.book.reject(RejectReason::Handshake, 1);
+        if let Some(left_out) = entrance.throttle.allow() {
+            tracing::warn!(source, %peer, error, left_out, "session refused");
         }
     }
 }
