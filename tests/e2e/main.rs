@@ -2,6 +2,7 @@
 //! here. One executable, so that it is linked once; the modules are topics.
 
 mod bad_input;
+mod compressed;
 mod crash;
 mod day;
 mod delivery;
@@ -11,6 +12,7 @@ mod guests;
 mod https;
 mod peers;
 mod pressure;
+mod proxied;
 mod refused;
 mod reload;
 mod relp;

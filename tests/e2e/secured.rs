@@ -123,10 +123,10 @@ fn syslog_ng_sends_by_tls() {
 }
 
 /// `openssl s_client`, which sends what is written to it until its input is closed.
-struct Client(Child);
+pub(crate) struct Client(Child);
 
 impl Client {
-    fn start(port: u16, ca: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(port: u16, ca: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(PeerKind::Openssl.program().expect("openssl"));
         command.args(["s_client", "-quiet", "-no_ign_eof", "-verify_return_error"]);
         command.args(["-verify_hostname", "localhost", "-CAfile"]).arg(ca);
@@ -135,7 +135,7 @@ impl Client {
         Self(command.spawn().expect("openssl starts"))
     }
 
-    fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         // One that was refused may have gone already.
         drop(writeln!(self.0.stdin.as_mut().expect("stdin"), "{line}"));
     }

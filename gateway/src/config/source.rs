@@ -46,6 +46,8 @@ pub struct Source {
     pub app: AppTemplate,
     /// How records are told apart on a stream; of use for TCP alone.
     pub framing: Framing,
+    /// Whether what comes may be compressed, as rsyslog does it; of use for syslog alone.
+    pub compression: Compression,
     /// Which syslog a record is written in.
     pub format: Format,
     /// Whether a record that breaks its RFC is rejected instead of taken as well as possible.
@@ -171,6 +173,15 @@ pub enum Framing {
     Lf,
     /// A NUL behind. *Source*: RFC 6587 section 3.4.2.
     Nul,
+}
+
+/// Whether what comes may be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Found out from the first bytes of a session, and of each record.
+    Auto,
+    /// Nothing is inflated.
+    None,
 }
 
 /// Which syslog a record is written in.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use logboom_codec::decode::{Decoder, Format, Mode};
-use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
+use logboom_codec::framing::{Frame, Framer, Framing, Oversize, trim};
+use logboom_codec::inflate::{inflate_message, is_compressed_message};
 use logboom_record::{Batch, Head, Receipt, Record, STRIDE, Span, UnixNanos, app_hash, flags};
 use tokio::sync::watch;
 
@@ -42,12 +43,21 @@ pub(super) struct Entrance {
     /// For lines in the log that peers cause.
     pub(super) throttle: Throttle,
     proxies: Vec<Cidr>,
+    /// Whether what comes may be compressed.
+    pub(super) inflates: bool,
     /// Whether who sent a record is among its fields.
     pub(super) has_peer_fields: bool,
     framing: Framing,
     oversize: Oversize,
     decoder: Decoder,
     app: AppFrom,
+}
+
+/// Frames in an arena of their own.
+#[derive(Default)]
+pub(super) struct Unpacked {
+    pub(super) arena: Vec<u8>,
+    pub(super) frames: Vec<Frame>,
 }
 
 /// Where a record's tenant key comes from.
@@ -104,6 +114,7 @@ impl Entrance {
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),
             proxies: source.proxy_protocol.clone(),
+            inflates: source.compression == config::Compression::Auto,
             has_peer_fields: source.peer_fields,
             framing,
             oversize,
@@ -133,6 +144,28 @@ impl Entrance {
 
     pub(super) fn rejects_oversize(&self) -> bool {
         self.oversize == Oversize::Reject
+    }
+
+    /// Adds a frame to others, inflated if it is a compressed message. One that cannot be is counted.
+    pub(super) fn unpack(&self, bytes: &[u8], frame: Frame, to: &mut Unpacked) {
+        let start = to.arena.len();
+        let mut truncated = frame.truncated;
+        if self.inflates && is_compressed_message(bytes) {
+            match inflate_message(bytes, self.record_bytes_max, &mut to.arena) {
+                Err(_) => return self.book.reject(RejectReason::Compression, 1),
+                Ok(true) if self.rejects_oversize() => {
+                    to.arena.truncate(start);
+                    return self.book.reject(RejectReason::Oversize, 1);
+                }
+                Ok(is_longer) => truncated |= is_longer,
+            }
+        } else {
+            to.arena.extend_from_slice(bytes);
+        }
+        if !trim(to.arena.get(start..).unwrap_or_default()).is_empty() {
+            let span = Span::new(start, to.arena.len());
+            to.frames.push(Frame { span, truncated, ..frame });
+        }
     }
 
     /// Decodes the frames that lie in `arena` into a batch and enters them into the book.

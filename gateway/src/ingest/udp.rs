@@ -21,7 +21,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
-use super::entrance::{Entrance, Gate};
+use super::entrance::{Entrance, Gate, Unpacked};
 use super::listener::stopping;
 use super::peer::{Peer, Senders};
 use crate::telemetry::ledger::RejectReason;
@@ -90,7 +90,7 @@ pub(super) fn serve(socket: &impl AsRawFd, kind: Kind, gate: &Gate, handle: &Han
             tracing::warn!(source, %error, "datagrams not received");
             std::thread::park_timeout(ERROR_PAUSE);
         }
-        let count = receiver.frames.len();
+        let count = receiver.taken.frames.len();
         if is_last {
             last_rounds = if count == 0 { 0 } else { last_rounds - 1 };
         }
@@ -127,8 +127,7 @@ pub(super) enum Kind {
 struct Receiver {
     kind: Kind,
     slots: Vec<Vec<u8>>,
-    arena: Vec<u8>,
-    frames: Vec<Frame>,
+    taken: Unpacked,
     /// Who sent each frame.
     peers: Vec<Peer>,
     /// Datagrams that the kernel has dropped so far; it wraps.
@@ -144,8 +143,7 @@ impl Receiver {
         Self {
             kind,
             slots: vec![vec![0; most]; DATAGRAMS_MAX],
-            arena: Vec::new(),
-            frames: Vec::new(),
+            taken: Unpacked::default(),
             peers: Vec::new(),
             overflowed: 0,
         }
@@ -163,7 +161,9 @@ impl Receiver {
         let mut flags = if is_last { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
         let mut headers =
             MultiHeaders::preallocate(DATAGRAMS_MAX, Some(cmsg_space!(u32, UnixCredentials)));
-        while self.frames.len() < BATCH_DATAGRAMS_MAX && self.arena.len() < BATCH_BYTES_MAX / 2 {
+        while self.taken.frames.len() < BATCH_DATAGRAMS_MAX
+            && self.taken.arena.len() < BATCH_BYTES_MAX / 2
+        {
             match self.receive(socket, flags, &mut headers, entrance) {
                 Ok(n) if n < DATAGRAMS_MAX => return Ok(()),
                 Ok(_) => flags = MsgFlags::MSG_DONTWAIT,
@@ -223,11 +223,11 @@ impl Receiver {
                 continue;
             }
             let kept = datagram.get(..entrance.record_bytes_max).unwrap_or(datagram);
-            let start = self.arena.len();
-            self.arena.extend_from_slice(kept);
-            let span = Span::new(start, self.arena.len());
-            self.frames.push(Frame { span, truncated, incomplete: false });
-            if entrance.has_peer_fields {
+            let before = self.taken.frames.len();
+            let frame = Frame { span: Span::NONE, truncated, incomplete: false };
+            entrance.unpack(kept, frame, &mut self.taken);
+            let is_taken = self.taken.frames.len() > before;
+            if is_taken && entrance.has_peer_fields {
                 self.peers.push(received.peer());
             }
         }
@@ -235,11 +235,11 @@ impl Receiver {
     }
 
     async fn hand_on(&mut self, entrance: &Entrance) {
-        if self.frames.is_empty() {
+        if self.taken.frames.is_empty() {
             return;
         }
-        let frames = std::mem::take(&mut self.frames);
-        let (arena, peers) = (std::mem::take(&mut self.arena), std::mem::take(&mut self.peers));
+        let Unpacked { arena, frames } = std::mem::take(&mut self.taken);
+        let peers = std::mem::take(&mut self.peers);
         if self.kind == Kind::Unix {
             let batch = entrance.decode(arena, &frames, Senders::Each(&peers));
             return entrance.offer(batch, None).await;

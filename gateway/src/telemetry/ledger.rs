@@ -76,6 +76,8 @@ impl DropReason {
 /// Why something was refused at the door; it is not among the received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
+    /// What was compressed cannot be inflated, or would grow too much.
+    Compression,
     /// The stream broke its framing; the session was closed.
     Framing,
     /// A peer did not say who it is as it should: its TLS handshake or its PROXY header failed.
@@ -98,7 +100,8 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Compression,
         Self::Framing,
         Self::Handshake,
         Self::Malformed,
@@ -114,6 +117,7 @@ impl RejectReason {
     #[must_use]
     pub fn keyword(self) -> &'static str {
         match self {
+            Self::Compression => "compression",
             Self::Framing => "framing",
             Self::Handshake => "handshake",
             Self::Malformed => "malformed",

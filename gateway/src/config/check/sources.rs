@@ -8,7 +8,8 @@ use super::super::defaults;
 use super::super::raw::{Integer, Raw, RawSource, Text, Texts};
 use super::super::report::{ProblemKind, Report, quote};
 use super::super::{
-    AppTemplate, Clients, Control, Format, Framing, Oversize, Place, Source, SourceTls, SourceUrl,
+    AppTemplate, Clients, Compression, Control, Format, Framing, Oversize, Place, Source,
+    SourceTls, SourceUrl,
 };
 use super::network::networks;
 use super::orders::pem_path;
@@ -26,6 +27,8 @@ const FRAMINGS: &[(&str, Framing)] = &[
     ("lf", Framing::Lf),
     ("nul", Framing::Nul),
 ];
+const COMPRESSIONS: &[(&str, Compression)] =
+    &[("auto", Compression::Auto), ("none", Compression::None)];
 const FORMATS: &[(&str, Format)] =
     &[("auto", Format::Auto), ("rfc5424", Format::Rfc5424), ("rfc3164", Format::Rfc3164)];
 const OVERSIZES: &[(&str, Oversize)] =
@@ -56,11 +59,13 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
     let sessions = raw.max_sessions.as_ref();
     let per_peer = (raw.max_sessions_per_peer.as_ref(), &defaults::MAX_SESSIONS_PER_PEER);
     let handshake = (raw.handshake_timeout.as_ref(), &defaults::HANDSHAKE_TIMEOUT);
+    let compression = raw.compression.as_ref();
     let source = Source {
         name: name.map(|text| text.get_ref().clone()).unwrap_or_default(),
         url: url.clone().unwrap_or(NO_URL),
         app,
         framing: choice("framing", raw.framing.as_ref(), Framing::Auto, FRAMINGS, report),
+        compression: choice("compression", compression, Compression::Auto, COMPRESSIONS, report),
         format: choice("format", raw.format.as_ref(), Format::Auto, FORMATS, report),
         strict: raw.strict.as_ref().is_some_and(|strict| *strict.get_ref()),
         oversize: choice("oversize", raw.oversize.as_ref(), Oversize::Truncate, OVERSIZES, report),
@@ -129,6 +134,7 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
     let is_relp = matches!(url, SourceUrl::Relp(_) | SourceUrl::Relps(_));
     let is_stream =
         matches!(url, SourceUrl::SyslogTcp(_) | SourceUrl::SyslogTls(_) | SourceUrl::SyslogUnix(_));
+    let is_syslog = is_stream || is_datagrams;
     let (is_udp, is_tls) = (matches!(url, SourceUrl::SyslogUdp(_)), url.is_tls());
     let is_tcp = matches!(url.place(), Place::Tcp(_));
     let is_unix = matches!(url.place(), Place::Path(_));
@@ -141,8 +147,9 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
     let (sessions, no_tls) = ("datagrams have no sessions", "it has no TLS");
     let no_handshake = "it has no handshake";
     let stream = "a stream waits at its sender";
-    let uses: [Use; 15] = [
+    let uses: [Use; 16] = [
         ("framing", text(&raw.framing), is_stream, own_framing),
+        ("compression", text(&raw.compression), is_syslog, "only syslog is compressed that way"),
         ("frame_timeout", text(&raw.frame_timeout), !is_datagrams, "each datagram is one frame"),
         ("idle", text(&raw.idle), !is_datagrams, sessions),
         ("max_sessions", number(&raw.max_sessions), !is_datagrams, sessions),

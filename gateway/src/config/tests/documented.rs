@@ -106,7 +106,7 @@ fn the_defaults_in_the_book_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 36);
+    assert_eq!(checked, 37);
 }
 
 #[test]

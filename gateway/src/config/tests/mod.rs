@@ -151,6 +151,7 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             url: SourceUrl::SyslogTcp(SocketAddr::from(([127, 0, 0, 1], 601))),
             app: AppTemplate::parse("a-{hostname}").unwrap(),
             framing: Framing::Nul,
+            compression: Compression::None,
             format: Format::Rfc5424,
             strict: true,
             oversize: Oversize::Reject,

@@ -17,8 +17,8 @@ const ROUTE: &str = "[[route]]\nname = 'r'\nurl = 'syslog://h'";
 fn unknown_keys_are_refused_with_the_nearest_known_one() {
     const TOP: &str = "allowed: [control], data, [[drain]], [[guest]], [limits], [network], \
                        [parked], [[pipeline]], [[route]], [[source]], [spool]";
-    const SOURCE: &str = "allowed: app, cert, client_auth, client_ca, format, frame_timeout, \
-                          framing, handshake_timeout, idle, key, max_sessions, \
+    const SOURCE: &str = "allowed: app, cert, client_auth, client_ca, compression, format, \
+                          frame_timeout, framing, handshake_timeout, idle, key, max_sessions, \
                           max_sessions_per_peer, mode, name, oversize, peer_fields, \
                           proxy_protocol, receive_buffer, sockets, strict, url, window";
     let top = |line: &str, expected: &str| check(line, &[&format!("{expected} {TOP}")]);
