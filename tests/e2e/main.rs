@@ -10,6 +10,7 @@ mod destinations;
 mod disk;
 mod guests;
 mod https;
+mod limits;
 mod peers;
 mod pressure;
 mod proxied;
