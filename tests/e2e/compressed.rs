@@ -8,7 +8,7 @@ use logboom_tests::{
     peer_configuration, rsyslog, wait_until,
 };
 
-use crate::destinations::{MESSAGES, compare, messages};
+use crate::destinations::{compare, messages};
 
 fn gateway(scratch: &Scratch, keys: &str) -> Gateway {
     let folder = scratch.path().display();

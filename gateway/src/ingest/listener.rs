@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use super::entrance::{Entrance, Gate};
 use super::peer::Peer;
-use super::{relp, tcp, unix};
+use super::relp::{self, Resends};
+use super::{tcp, unix};
 use crate::net::{AcceptError, Stream};
 use crate::telemetry::ledger::RejectReason;
 
@@ -90,7 +91,7 @@ impl Arrival {
 /// force when it began.
 pub(super) async fn serve(door: Door, gate: Arc<Gate>) {
     let mut sessions = JoinSet::new();
-    let seats = Arc::<Seats>::default();
+    let memory = Arc::<Memory>::default();
     let first = gate.load_full();
     let (mut shutdown, mut give_up) = (first.shutdown.clone(), first.give_up.clone());
     drop(first);
@@ -116,7 +117,7 @@ pub(super) async fn serve(door: Door, gate: Arc<Gate>) {
                     }
                     continue;
                 }
-                sessions.spawn(session(arrival, peer, entrance, Arc::clone(&seats)));
+                sessions.spawn(session(arrival, peer, entrance, Arc::clone(&memory)));
             }
             // The peer is gone already, or descriptors ran out: neither ends the listener.
             Err(error) => {
@@ -136,7 +137,7 @@ pub(super) async fn serve(door: Door, gate: Arc<Gate>) {
 }
 
 /// Serves one connection, once it is admitted, until one of the sides ends it.
-async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, seats: Arc<Seats>) {
+async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, memory: Arc<Memory>) {
     let _open = Open::of(&entrance);
     let (tcp, address, protocol) = match arrival {
         Arrival::Unix(stream) => return tcp::session(stream, &peer, &entrance).await,
@@ -146,7 +147,7 @@ async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, seats: A
     let admitted = tokio::select! {
         // Nothing has come of it yet that would be lost.
         () = stopping(&mut shutdown) => return,
-        admitted = admit(tcp, address, &entrance, &seats) => admitted,
+        admitted = admit(tcp, address, &entrance, &memory.seats) => admitted,
     };
     let (stream, peer, _seat) = match admitted {
         Ok(admitted) => admitted,
@@ -154,7 +155,7 @@ async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, seats: A
     };
     match protocol {
         Protocol::Syslog => tcp::session(stream, &peer, &entrance).await,
-        Protocol::Relp => relp::session(stream, &peer, &entrance).await,
+        Protocol::Relp => relp::session(stream, &peer, &entrance, &memory.resends).await,
     }
 }
 
@@ -259,6 +260,13 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.book.sessions.leave(1);
     }
+}
+
+/// What sessions of a listener know of each other.
+#[derive(Default)]
+struct Memory {
+    seats: Arc<Seats>,
+    resends: Resends,
 }
 
 /// Sessions by peer.

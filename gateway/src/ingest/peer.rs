@@ -1,7 +1,7 @@
 //! Who sends: what the gateway itself knows of a peer, for its log and for the records' fields.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use logboom_record::{Batch, FieldNames};
 
@@ -37,6 +37,14 @@ impl Peer {
     /// A process of this machine.
     pub(super) fn process(pid: Option<i32>, uid: u32) -> Self {
         Self { origin: Origin::Process { pid: pid.filter(|pid| *pid > 0), uid }, subject: None }
+    }
+
+    /// The address without the port, if it has one.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self.origin {
+            Origin::Address(address) => Some(address.ip()),
+            Origin::Process { .. } => None,
+        }
     }
 
     /// The fields that say who it is: names and values.

@@ -16,13 +16,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::error::DialError;
 use super::resolve::bare;
 use super::tls::{TlsClient, TlsFault, TlsServer, explain_client, subject};
+
+/// How often to look whether a peer is gone whose bytes are not read.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// An idle connection is probed after this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -134,6 +137,28 @@ impl Stream {
             // What was read from the socket and not yet taken is nothing the kernel knows of.
             Wire::Tls(tls) if !tls.get_ref().1.wants_read() => Ok(()),
             wire => wire.counted().tcp.readable().await,
+        }
+    }
+
+    /// Ready when the peer has reset the connection, or soon after it has ended its side: for those
+    /// who do not read what is there. Cancel safe.
+    pub async fn broken(&self) {
+        let tcp = &self.counted().tcp;
+        loop {
+            tokio::select! {
+                // An error of the poller means that the runtime is going; whoever waits is, too.
+                _ = tcp.ready(Interest::ERROR) => return,
+                () = tokio::time::sleep(LOOK_UP) => {}
+            }
+            // The end behind bytes that nobody reads wakes nobody.
+            let is_ended = tokio::select! {
+                biased;
+                ready = tcp.ready(Interest::READABLE) => ready.is_ok_and(|it| it.is_read_closed()),
+                () = std::future::ready(()) => false,
+            };
+            if is_ended {
+                return;
+            }
         }
     }
 

@@ -78,6 +78,8 @@ impl DropReason {
 pub enum RejectReason {
     /// What was compressed cannot be inflated, or would grow too much.
     Compression,
+    /// The record was taken before, and is sent again after a broken session (RELP).
+    Duplicate,
     /// The stream broke its framing; the session was closed.
     Framing,
     /// A peer did not say who it is as it should: its TLS handshake or its PROXY header failed.
@@ -100,8 +102,9 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Compression,
+        Self::Duplicate,
         Self::Framing,
         Self::Handshake,
         Self::Malformed,
@@ -118,6 +121,7 @@ impl RejectReason {
     pub fn keyword(self) -> &'static str {
         match self {
             Self::Compression => "compression",
+            Self::Duplicate => "duplicate",
             Self::Framing => "framing",
             Self::Handshake => "handshake",
             Self::Malformed => "malformed",
