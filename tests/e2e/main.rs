@@ -2,6 +2,7 @@
 //! here. One executable, so that it is linked once; the modules are topics.
 
 mod bad_input;
+mod compressed;
 mod crash;
 mod day;
 mod delivery;
@@ -9,15 +10,19 @@ mod destinations;
 mod disk;
 mod guests;
 mod https;
+mod limits;
 mod peers;
 mod pressure;
+mod proxied;
 mod refused;
 mod reload;
 mod relp;
+mod secured;
 mod senders;
 mod shutdown;
 mod soak;
 mod tls;
 mod tools;
 mod tour;
+mod unix;
 mod zoo;

@@ -1,7 +1,9 @@
 //! RELP: to rsyslog as a destination, plain and by TLS, and from rsyslog as a source.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use logboom_tests::oracle::{Producer, ProducerOptions, judge};
@@ -157,5 +159,92 @@ fn a_sender_whose_writes_always_end_inside_a_frame_is_not_cut_off() {
     drop(stream);
     let sent = number as u64 - 2;
     assert_eq!(gateway.settle("relp", sent).source("relp", "received"), sent);
+    gateway.shutdown().assert_balanced();
+}
+
+/// Passes connections on, until they are cut.
+struct Cable {
+    port: u16,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Cable {
+    fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let port = listener.local_addr().expect("an address").port();
+        let ends = Arc::<Mutex<Vec<TcpStream>>>::default();
+        let held = Arc::clone(&ends);
+        thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(target) else { continue };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let mut from = from.try_clone().expect("a handle");
+                    let mut to = to.try_clone().expect("a handle");
+                    // Either side may be gone already.
+                    thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
+                }
+                held.lock().expect("ends").extend([near, far]);
+            }
+        });
+        Self { port, ends }
+    }
+
+    /// Cuts all connections there are; returns how many.
+    fn cut(&self) -> usize {
+        let ends = std::mem::take(&mut *self.ends.lock().expect("ends"));
+        for end in &ends {
+            // The other side may have been quicker.
+            drop(end.shutdown(Shutdown::Both));
+        }
+        ends.len() / 2
+    }
+}
+
+#[test]
+fn what_rsyslog_sends_again_after_a_cut_is_stored_once() {
+    const COUNT: usize = 100;
+    if is_missing(PeerKind::RsyslogRelp) {
+        return;
+    }
+    let (scratch, theirs) = (Scratch::new("relp-cut"), Scratch::new("relp-cut-rsyslog"));
+    let collector = free_port();
+    let config = format!(
+        "[[source]]\nname = \"relp\"\nurl = \"relp://127.0.0.1:0\"\n\n\
+         [[drain]]\napp = \"*\"\nurl = \"syslog+tcp://127.0.0.1:{collector}?framing=lf\"\n\
+         when_full = \"block\"\n"
+    );
+    let gateway = Gateway::start(&scratch, &config);
+    let cable = Cable::to(gateway.source("relp"));
+    let input = free_port();
+    let values = [("@IN@", input), ("@OUT@", cable.port)];
+    let config = peer_configuration("rsyslog-relp-out.conf", &values);
+    let _rsyslog = rsyslog(&theirs, &config).listening_on(&[input]);
+    let messages: Vec<_> = messages().into_iter().take(COUNT + 1).collect();
+    let mut stream = TcpStream::connect(("127.0.0.1", input)).expect("connected");
+    for message in &messages[..COUNT] {
+        write!(stream, "{} {message}", message.len()).expect("sent");
+    }
+    // Nobody takes them from the gateway, so it cannot answer.
+    wait_until("all of them", || gateway.ledger().source("relp", "received") == COUNT as u64);
+    assert_eq!(cable.cut(), 1);
+    // It notices when it has something to send, and then waits for the same answers as before.
+    write!(stream, "{} {}", messages[COUNT].len(), messages[COUNT]).expect("sent");
+    wait_until("a second session", || cable.ends.lock().expect("ends").len() == 2);
+    let listener = TcpListener::bind(("127.0.0.1", collector)).expect("a collector");
+    let lines = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        let lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+        lines.take(COUNT + 1).collect::<Vec<_>>()
+    });
+    let mut lines = lines.join().expect("lines");
+    wait_until("the rest of the answers", || {
+        gateway.ledger().rejected("relp", "duplicate") == COUNT as u64
+    });
+    let ledger = gateway.settle("relp", COUNT as u64 + 1);
+    assert_eq!(ledger.source("relp", "received"), COUNT as u64 + 1);
+    lines.sort();
+    let mut expected = messages;
+    expected.sort();
+    assert_eq!(lines, expected);
     gateway.shutdown().assert_balanced();
 }

@@ -41,6 +41,13 @@ impl Ledger {
         number(found[0].1, what).unwrap_or_else(|| panic!("{part}.{what}: {self:?}"))
     }
 
+    /// What a source refused at the door for this reason.
+    #[must_use]
+    pub fn rejected(&self, name: &str, reason: &str) -> u64 {
+        // Reasons that have not occurred are left out.
+        number(&self.value["sources"][name]["rejected"], reason).unwrap_or(0)
+    }
+
     /// The reasons for which a source dropped records, with their numbers.
     #[must_use]
     pub fn source_drops(&self, name: &str) -> Vec<(String, u64)> {

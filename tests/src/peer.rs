@@ -29,6 +29,8 @@ pub enum PeerKind {
     SyslogNg,
     /// nginx, built with TLS.
     Nginx,
+    /// HAProxy.
+    Haproxy,
     /// The `openssl` command.
     Openssl,
     /// curl.
@@ -49,6 +51,7 @@ impl PeerKind {
                 .filter(|_| rsyslog_has("lmnsd_gtls") && rsyslog_has("lmnsd_ossl")),
             Self::RsyslogRelp => on_path("rsyslogd").filter(|_| rsyslog_has("imrelp")),
             Self::Nginx => on_path("nginx"),
+            Self::Haproxy => on_path("haproxy"),
             Self::Openssl => on_path("openssl"),
             Self::Curl => on_path("curl"),
             Self::Compiler => on_path("cc"),
@@ -220,6 +223,18 @@ pub fn nginx(folder: &Scratch, config: &str) -> Peer {
     let mut command = Command::new(PeerKind::Nginx.program().expect("nginx"));
     command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c"]).arg(file);
     Peer::start(command, "nginx", folder)
+}
+
+/// HAProxy with a configuration.
+///
+/// # Panics
+/// When it is not installed or cannot be started.
+#[must_use]
+pub fn haproxy(folder: &Scratch, config: &str) -> Peer {
+    let file = configuration(folder, "haproxy.cfg", config);
+    let mut command = Command::new(PeerKind::Haproxy.program().expect("haproxy"));
+    command.arg("-db").arg("-f").arg(file);
+    Peer::start(command, "haproxy", folder)
 }
 
 /// `openssl s_server` on a port, with a certificate and further arguments; what a client sends comes

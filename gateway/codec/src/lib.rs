@@ -4,8 +4,9 @@
 //! * **What leaves**: [`framing::Frame`]s (spans of those bytes), [`logboom_record::Head`]s (spans
 //!   again), and records rendered as RFC 5424, RFC 3164 or JSON.
 //! * **Limits**: a frame is cut at the length its [`framing::Framer`] was given; an octet count has
-//!   at most [`framing::COUNT_DIGITS_MAX`] digits; everything else is linear in the frame, on
-//!   constant stack, without allocation.
+//!   at most [`framing::COUNT_DIGITS_MAX`] digits; what is compressed inflates into the room it is
+//!   given ([`inflate`]); everything else is linear in the frame, on constant stack, without
+//!   allocation.
 //! * **When it fails**: an octet count that cannot be read ends the session
 //!   ([`framing::FramingError`]); a frame that cannot be read is a record all the same in
 //!   [`decode::Mode::BestEffort`], and a [`decode::DecodeError`] in [`decode::Mode::Strict`].
@@ -17,6 +18,8 @@
 pub mod decode;
 pub mod encode;
 pub mod framing;
+pub mod inflate;
+pub mod proxy;
 pub mod relp;
 
 mod civil;

@@ -91,6 +91,17 @@ pub(super) const WINDOW: Bounds<usize> = Bounds { default: 128, least: 1, most: 
 pub(super) const MAX_SESSIONS: Bounds<usize> =
     Bounds { default: 10_000, least: 1, most: 1_000_000 };
 
+/// No limit: behind a balancer, all sessions have one address. Ours.
+pub(super) const MAX_SESSIONS_PER_PEER: Bounds<usize> =
+    Bounds { default: 0, least: 0, most: MAX_SESSIONS.most };
+
+/// A handshake is a few small messages; ten seconds cover a slow peer and end one that drips.
+pub(super) const HANDSHAKE_TIMEOUT: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(10),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(300),
+};
+
 /// Longer than the keep-alive marks of common senders, short enough that half-open sessions go.
 /// Ours.
 pub(super) const IDLE: Bounds<Duration> = Bounds {
@@ -111,6 +122,17 @@ pub(super) const FRAME_TIMEOUT: Bounds<Duration> = Bounds {
 /// 300 bytes. The kernel may grant less (`net.core.rmem_max`).
 pub(super) const RECEIVE_BUFFER: Bounds<usize> =
     Bounds { default: 8 * MIB, least: 4 * KIB, most: GIB };
+
+/// More sockets than cores do not take more in. The default is what the process may use of them.
+pub(super) fn sockets() -> Bounds<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Bounds { default: cores.min(SOCKETS_MOST), least: 1, most: SOCKETS_MOST }
+}
+
+const SOCKETS_MOST: usize = 256;
+
+/// Everybody may log: so is `/dev/log` on every system.
+pub(super) const MODE: u32 = 0o666;
 
 /// Room for a batch (1 MiB), what is made of it, and tables of a guest's own. Ours. An instance
 /// does not start in less than 1 MiB; wasm ends at 4 GiB, and nobody wants that times the workers.

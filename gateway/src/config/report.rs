@@ -221,6 +221,12 @@ pub enum ProblemKind {
         /// What must stand beside it.
         other: &'static str,
     },
+    /// Permissions that are none.
+    #[error("mode = {value} is no mode; allowed: \"0000\" to \"0777\", as of chmod")]
+    Mode {
+        /// As written, shortened and quoted.
+        value: String,
+    },
     /// Something that the spool is needed for, which is turned off.
     #[error(
         "{what} needs the spool, which is turned off on line {line}; allowed: {allowed}, or \

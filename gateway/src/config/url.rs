@@ -78,6 +78,9 @@ pub enum UrlError {
     /// A file without a path, or one that is a folder.
     #[error("names no file; allowed: file:///folder/file or file:folder/file")]
     NoFile,
+    /// A path at which no socket can be.
+    #[error("names no socket; allowed: {0}:///folder/name, of at most 107 bytes")]
+    Socket(&'static str),
     /// A file of another machine.
     #[error("has the host {0}; allowed: none (three slashes), as in file:///folder/file")]
     FileHost(String),

@@ -2,34 +2,37 @@
 //!
 //! * **What enters**: bytes of peers.
 //! * **What leaves**: decoded batches, handed to the [`Intake`] one at a time per session.
-//! * **Limits**: sessions per source, bytes per record, time per frame, idle time; bytes of all
-//!   batches in flight ([`Admission`]).
+//! * **Limits**: sessions per source and per peer, bytes per record, time per handshake and frame,
+//!   idle time; bytes of all batches in flight ([`Admission`]).
 //! * **When it fails**: a session is closed with a reason; its listener goes on.
-//! * **May import**: `telemetry`, `config`.
+//! * **May import**: `telemetry`, `config`, `net`.
 
 mod admission;
 mod entrance;
 mod listener;
+mod peer;
 mod relp;
 mod tcp;
 mod udp;
+mod unix;
 
 use std::future::Future;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use logboom_record::{Batch, Receipt};
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admission::{Admission, Permit};
 use entrance::{Entrance, Gate};
-use listener::Protocol;
+use listener::{Door, Protocol};
 
-use crate::config::{Source, SourceUrl};
+use crate::config::{Place, Source, SourceUrl};
+use crate::net::TlsServer;
 use crate::telemetry::ledger::SourceBook;
 
 /// Where batches go. The future is ready when the session may read on: a destination that blocks
@@ -47,8 +50,8 @@ pub trait Intake: Send + Sync + 'static {
 
 /// A source that listens.
 pub struct Listening {
-    /// The address it is bound to.
-    pub address: SocketAddr,
+    /// What it is bound to.
+    pub address: Place,
     /// Ends when the source has shut down and its sessions are over.
     pub task: JoinHandle<()>,
     source: Source,
@@ -71,13 +74,25 @@ impl Listening {
 
     /// Puts another form of the source into force, which has the same name and URL: sessions that
     /// are open keep the old one until they end.
-    pub fn change(&mut self, source: &Source, book: Arc<SourceBook>, common: &Common) {
+    pub fn change(
+        &mut self,
+        source: &Source,
+        book: Arc<SourceBook>,
+        tls: Option<Arc<TlsServer>>,
+        common: &Common,
+    ) {
         if self.source == *source {
             return;
         }
-        let intake = Arc::clone(&self.gate.load().intake);
+        let service = Service { book, intake: Arc::clone(&self.gate.load().intake), tls };
         let shutdown = self.stop.subscribe();
-        self.gate.store(Arc::new(Entrance::new(source, book, intake, common, shutdown)));
+        self.gate.store(Arc::new(Entrance::new(source, service, common, shutdown)));
+        if let Place::Path(path) = &self.address
+            && let Err(error) = unix::set_mode(path, source.mode)
+        {
+            let source = source.name.as_str();
+            tracing::error!(source, path = %path.display(), %error, "the mode cannot be set");
+        }
         self.source = source.clone();
     }
 
@@ -90,14 +105,29 @@ impl Listening {
 
 /// Why a source cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("source \"{name}\" cannot listen on {scheme}://{address}{hint}")]
+#[error("source \"{name}\" cannot listen on {url}{hint}")]
 pub struct BindError {
     name: String,
-    scheme: &'static str,
-    address: SocketAddr,
+    url: SourceUrl,
     hint: &'static str,
     #[source]
     cause: std::io::Error,
+}
+
+/// What a source works with.
+pub struct Service {
+    /// Its book.
+    pub book: Arc<SourceBook>,
+    /// Where its batches go.
+    pub intake: Arc<dyn Intake>,
+    /// How it speaks TLS: there for a URL that does.
+    pub tls: Option<Arc<TlsServer>>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("tls", &self.tls).finish_non_exhaustive()
+    }
 }
 
 /// What all sources share.
@@ -114,14 +144,16 @@ pub struct Common {
 /// A source that is bound and does not yet take anything in.
 #[derive(Debug)]
 pub struct Bound {
-    address: SocketAddr,
+    address: Place,
     socket: BoundSocket,
 }
 
 #[derive(Debug)]
 enum BoundSocket {
-    Stream(TcpListener, Protocol),
-    Datagram(UdpSocket),
+    Stream(Door),
+    /// Sockets that share an address.
+    Udp(Vec<UdpSocket>),
+    Unix(UnixDatagram, unix::Entry),
 }
 
 /// Binds a source.
@@ -129,26 +161,43 @@ enum BoundSocket {
 /// # Errors
 /// [`BindError`] when the address cannot be bound.
 pub fn bind(source: &Source) -> Result<Bound, BindError> {
-    let address = source.url.address();
-    let bound = || match source.url {
-        SourceUrl::SyslogTcp(_) | SourceUrl::Relp(_) => {
-            let is_relp = matches!(source.url, SourceUrl::Relp(_));
-            let protocol = if is_relp { Protocol::Relp } else { Protocol::Syslog };
-            let listener = listener::bind(address)?;
-            let address = listener.local_addr()?;
-            Ok(Bound { address, socket: BoundSocket::Stream(listener, protocol) })
+    let stream = |address, protocol| {
+        let listener = listener::bind(address)?;
+        let address = Place::Tcp(listener.local_addr()?);
+        Ok(Bound { address, socket: BoundSocket::Stream(Door::Tcp(listener, protocol)) })
+    };
+    let mode = source.mode;
+    let bound: std::io::Result<Bound> = match &source.url {
+        SourceUrl::SyslogTcp(address) | SourceUrl::SyslogTls(address) => {
+            stream(*address, Protocol::Syslog)
         }
-        SourceUrl::SyslogUdp(_) => {
-            let socket = udp::bind(address, source.receive_buffer)?;
-            let address = socket.local_addr()?;
-            Ok(Bound { address, socket: BoundSocket::Datagram(socket) })
+        SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
+        SourceUrl::SyslogUdp(address) => udp::bind(*address, source.sockets, source.receive_buffer)
+            .and_then(|sockets| {
+                let first = sockets.first().map_or(Ok(*address), UdpSocket::local_addr)?;
+                Ok(Bound { address: Place::Udp(first), socket: BoundSocket::Udp(sockets) })
+            }),
+        SourceUrl::SyslogUnix(path) => {
+            unix::bind_stream(path, mode).map(|(listener, _entry)| Bound {
+                address: source.url.place(),
+                socket: BoundSocket::Stream(Door::Unix { listener, _entry }),
+            })
+        }
+        SourceUrl::SyslogUnixgram(path) => {
+            unix::bind_datagram(path, mode, udp::LOOK_UP).map(|(socket, entry)| Bound {
+                address: source.url.place(),
+                socket: BoundSocket::Unix(socket, entry),
+            })
+        }
+        // The configuration refuses them.
+        SourceUrl::Http(_) | SourceUrl::Https(_) | SourceUrl::Quic(_) => {
+            Err(std::io::ErrorKind::Unsupported.into())
         }
     };
-    bound().map_err(|cause: std::io::Error| BindError {
+    bound.map_err(|cause| BindError {
         name: source.name.clone(),
-        scheme: source.url.scheme(),
-        address,
-        hint: hint(&cause),
+        url: source.url.clone(),
+        hint: hint(&source.url, &cause),
         cause,
     })
 }
@@ -156,32 +205,52 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
 impl Bound {
     /// Starts to serve the source until it is stopped.
     #[must_use]
-    pub fn serve(
-        self,
-        source: &Source,
-        book: Arc<SourceBook>,
-        intake: Arc<dyn Intake>,
-        common: &Common,
-    ) -> Listening {
+    pub fn serve(self, source: &Source, service: Service, common: &Common) -> Listening {
         let (stop, shutdown) = watch::channel(false);
-        let entrance = Entrance::new(source, book, intake, common, shutdown);
+        let entrance = Entrance::new(source, service, common, shutdown);
         let gate = Arc::new(Gate::from_pointee(entrance));
         let serving = Arc::clone(&gate);
         let task = match self.socket {
-            BoundSocket::Stream(listener, protocol) => {
-                tokio::spawn(listener::serve(listener, serving, protocol))
+            BoundSocket::Stream(door) => tokio::spawn(listener::serve(door, serving)),
+            BoundSocket::Udp(sockets) => {
+                let threads = sockets.into_iter().map(|socket| {
+                    let (serving, handle) = (Arc::clone(&serving), Handle::current());
+                    let kind = udp::Kind::Udp;
+                    tokio::task::spawn_blocking(move || {
+                        udp::serve(&socket, kind, &serving, &handle);
+                    })
+                });
+                let threads: Vec<_> = threads.collect();
+                tokio::spawn(async move {
+                    for thread in threads {
+                        // One that panicked has said so.
+                        drop(thread.await);
+                    }
+                })
             }
-            BoundSocket::Datagram(socket) => {
+            BoundSocket::Unix(socket, entry) => {
                 let handle = Handle::current();
-                tokio::task::spawn_blocking(move || udp::serve(&socket, &serving, &handle))
+                tokio::task::spawn_blocking(move || {
+                    udp::serve(&socket, udp::Kind::Unix, &serving, &handle);
+                    drop(entry);
+                })
             }
         };
         Listening { address: self.address, task, source: source.clone(), gate, stop }
     }
 }
 
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(url: &SourceUrl, error: &std::io::Error) -> &'static str {
+    let is_path = matches!(url.place(), Place::Path(_));
     match error.kind() {
+        std::io::ErrorKind::AddrInUse if is_path => {
+            " (another program listens there: stop it or choose another path)"
+        }
+        std::io::ErrorKind::AlreadyExists => " (remove it or choose another path)",
+        std::io::ErrorKind::NotFound => " (there is no such folder: make it or choose another)",
+        std::io::ErrorKind::PermissionDenied if is_path => {
+            " (the folder must let this user make files)"
+        }
         std::io::ErrorKind::AddrInUse => {
             " (another program has that port: stop it or choose another)"
         }

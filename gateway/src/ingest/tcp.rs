@@ -1,36 +1,72 @@
-//! Syslog over TCP: RFC 6587 framings, one task per session.
+//! Syslog over streams: TCP, plain or TLS, and Unix sockets; RFC 6587 framings, RFC 5425; one task
+//! per session.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
-use logboom_codec::framing::{Frame, Framer};
-use logboom_record::BATCH_RECORDS_MAX;
-use tokio::net::TcpStream;
+use logboom_codec::framing::{Frame, Framer, FramingError};
+use logboom_codec::inflate::{InflateError, Inflater, is_compressed_message, is_zlib};
+use logboom_record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use super::entrance::Entrance;
+use super::entrance::{Entrance, Unpacked};
 use super::listener::stopping;
+use super::peer::{Peer, Senders};
+use crate::net::Stream;
 use crate::telemetry::ledger::RejectReason;
 
 /// Smallest and largest read buffer in bytes; it follows what the peer sends.
 const BUFFER_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 /// A buffer filled to less than one part in this many is copied out instead of given away.
 const COPY_BELOW: usize = 4;
+/// Bytes read at a time of a compressed session, and bytes that come of it at a time.
+const PACKED_BYTES: usize = 16 << 10;
+/// As [`PACKED_BYTES`].
+const INFLATED_BYTES: usize = 64 << 10;
 /// Most bytes a session still reads when shutdown has begun: what a kernel buffers at the most.
 const SHUTDOWN_BYTES_MAX: usize = 8 << 20;
 
-pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
-    entrance.book.sessions.enter(1);
+/// What a session reads from.
+pub(super) trait Incoming: Send + Sync {
+    /// Ready when a read would bring something, the end included. Cancel safe.
+    fn readable(&self) -> impl Future<Output = std::io::Result<()>> + Send;
+
+    /// Reads what is there into the free capacity of the buffer.
+    fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize>;
+}
+
+impl Incoming for Stream {
+    fn readable(&self) -> impl Future<Output = std::io::Result<()>> + Send {
+        self.readable()
+    }
+
+    fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+}
+
+impl Incoming for UnixStream {
+    fn readable(&self) -> impl Future<Output = std::io::Result<()>> + Send {
+        self.readable()
+    }
+
+    fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+        Self::try_read_buf(self, buffer)
+    }
+}
+
+/// Serves a session until one of the sides ends it.
+pub(super) async fn session(mut stream: impl Incoming, peer: &Peer, entrance: &Entrance) {
     let mut session = Session {
         framer: entrance.framer(),
+        packing: if entrance.inflates { Packing::Open } else { Packing::Plain },
         buffer: Vec::new(),
         frames: Vec::new(),
         read_bytes: *BUFFER_BYTES.start(),
-        entrance: &entrance,
+        peer,
+        entrance,
     };
-    let ended = session.run(&stream).await;
-    entrance.book.sessions.leave(1);
+    let ended = session.run(&mut stream).await;
     let source = entrance.name.as_str();
     match ended {
         End::Peer | End::Shutdown => tracing::debug!(source, %peer, "session ended"),
@@ -39,6 +75,13 @@ pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<E
             entrance.book.reject(RejectReason::Framing, 1);
             if let Some(left_out) = entrance.throttle.allow() {
                 let what = "session closed, its framing cannot be followed";
+                tracing::warn!(source, %peer, %error, left_out, "{what}");
+            }
+        }
+        End::Compression(error) => {
+            entrance.book.reject(RejectReason::Compression, 1);
+            if let Some(left_out) = entrance.throttle.allow() {
+                let what = "session closed, what it sends cannot be inflated";
                 tracing::warn!(source, %peer, %error, left_out, "{what}");
             }
         }
@@ -53,22 +96,41 @@ enum End {
     Shutdown,
     Idle,
     Frame,
-    Framing(logboom_codec::framing::FramingError),
+    Framing(FramingError),
+    Compression(InflateError),
     Broken(std::io::Error),
+}
+
+/// How the bytes of a session are packed.
+enum Packing {
+    /// Its first two bytes will tell.
+    Open,
+    Plain,
+    Zlib(Packed),
+}
+
+/// A session that is a zlib stream.
+#[derive(Default)]
+struct Packed {
+    inflater: Inflater,
+    /// What was read, and is not yet inflated.
+    bytes: Vec<u8>,
 }
 
 struct Session<'a> {
     framer: Framer,
+    packing: Packing,
     /// Bytes not yet consumed, at its front.
     buffer: Vec<u8>,
     frames: Vec<Frame>,
     /// Room to make for the next read.
     read_bytes: usize,
+    peer: &'a Peer,
     entrance: &'a Entrance,
 }
 
 impl Session<'_> {
-    async fn run(&mut self, stream: &TcpStream) -> End {
+    async fn run(&mut self, stream: &mut impl Incoming) -> End {
         let mut shutdown = self.entrance.shutdown.clone();
         let mut frame_deadline: Option<Instant> = None;
         // What the kernel has when shutdown begins is still taken, up to this.
@@ -103,9 +165,9 @@ impl Session<'_> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return self.end(End::Broken(error)).await,
             }
-            let has_frames = match self.cut().await {
+            let has_frames = match self.take().await {
                 Ok(has_frames) => has_frames,
-                Err(error) => return End::Framing(error),
+                Err(end) => return end,
             };
             if self.buffer.is_empty() {
                 // An idle session holds no buffer.
@@ -118,7 +180,11 @@ impl Session<'_> {
         }
     }
 
-    fn read(&mut self, stream: &TcpStream) -> std::io::Result<usize> {
+    fn read(&mut self, stream: &mut impl Incoming) -> std::io::Result<usize> {
+        if let Packing::Zlib(packed) = &mut self.packing {
+            packed.bytes.reserve(PACKED_BYTES);
+            return stream.try_read_buf(&mut packed.bytes);
+        }
         if self.buffer.capacity() == 0 {
             self.buffer = self.entrance.admission.arena(self.read_bytes);
         }
@@ -141,9 +207,41 @@ impl Session<'_> {
         }
     }
 
+    /// Hands on what was read, inflated if need be. Returns whether any frame was complete.
+    async fn take(&mut self) -> Result<bool, End> {
+        if matches!(self.packing, Packing::Open) {
+            self.packing = match is_zlib(&self.buffer) {
+                None => return Ok(false),
+                Some(false) => Packing::Plain,
+                Some(true) => {
+                    let bytes = std::mem::take(&mut self.buffer);
+                    Packing::Zlib(Packed { bytes, ..Packed::default() })
+                }
+            };
+        }
+        let (mut used, mut has_frames) = (0, false);
+        while let Packing::Zlib(packed) = &mut self.packing {
+            self.buffer.reserve(INFLATED_BYTES);
+            let rest = packed.bytes.get(used..).unwrap_or_default();
+            let inflated = packed.inflater.inflate(rest, &mut self.buffer);
+            let is_full = self.buffer.len() == self.buffer.capacity();
+            // What came out before the damage is taken.
+            has_frames |= self.cut().await.map_err(End::Framing)?;
+            used += inflated.map_err(End::Compression)?;
+            if is_full {
+                continue;
+            }
+            if let Packing::Zlib(packed) = &mut self.packing {
+                packed.bytes = Vec::new();
+            }
+            return Ok(has_frames);
+        }
+        self.cut().await.map_err(End::Framing)
+    }
+
     /// Cuts and hands on what the buffer has; keeps the begun frame at its front. Returns whether
     /// any frame was complete.
-    async fn cut(&mut self) -> Result<bool, logboom_codec::framing::FramingError> {
+    async fn cut(&mut self) -> Result<bool, FramingError> {
         let mut has_frames = false;
         loop {
             self.frames.clear();
@@ -163,12 +261,33 @@ impl Session<'_> {
             } else {
                 has_frames = true;
                 let arena = self.detach(consumed);
-                let batch = self.entrance.decode(arena, &self.frames);
-                self.entrance.offer(batch, None).await;
+                self.hand_on(arena).await;
             }
             cut?;
             if !is_full {
                 return Ok(has_frames);
+            }
+        }
+    }
+
+    /// Hands on the frames in hand, which lie in `arena`; compressed ones a part at a time, since they
+    /// grow.
+    async fn hand_on(&mut self, arena: Vec<u8>) {
+        let senders = Senders::One(self.peer);
+        let is_compressed = |frame: &Frame| is_compressed_message(frame.span.of(&arena));
+        if !self.entrance.inflates || !self.frames.iter().any(is_compressed) {
+            let batch = self.entrance.decode(arena, &self.frames, senders);
+            return self.entrance.offer(batch, None).await;
+        }
+        let mut part = Unpacked::default();
+        let mut frames = self.frames.iter().peekable();
+        while let Some(frame) = frames.next() {
+            let bytes = frame.span.of(&arena);
+            self.entrance.unpack(bytes, *frame, &mut part);
+            if part.arena.len() >= BATCH_BYTES_MAX / 2 || frames.peek().is_none() {
+                let Unpacked { arena, frames } = std::mem::take(&mut part);
+                let batch = self.entrance.decode(arena, &frames, senders);
+                self.entrance.offer(batch, None).await;
             }
         }
     }
@@ -198,8 +317,7 @@ impl Session<'_> {
         }
         if !self.frames.is_empty() {
             let arena = std::mem::take(&mut self.buffer);
-            let batch = self.entrance.decode(arena, &self.frames);
-            self.entrance.offer(batch, None).await;
+            self.hand_on(arena).await;
         }
         end
     }

@@ -1,11 +1,13 @@
-//! Syslog over UDP (RFC 5426): many datagrams a system call, kernel drops counted.
+//! Syslog in datagrams: over UDP (RFC 5426), and Unix sockets. Many datagrams a system call, kernel
+//! drops counted.
 //!
-//! A socket has a thread of its own that blocks in the receiving call. Readiness through the
+//! Several sockets may share a UDP address: the kernel gives all datagrams of one sender's socket to
+//! the same one of them, so that their order is kept. A socket has a thread of its own that blocks in the receiving call. Readiness through the
 //! runtime's poller would wake a thread for every single datagram: measured, more than half of all
 //! CPU time at 250,000 a second.
 
 use std::io::{Error, ErrorKind, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -13,13 +15,15 @@ use logboom_codec::framing::{Frame, trim};
 use logboom_record::{BATCH_BYTES_MAX, STRIDE, Span};
 use nix::cmsg_space;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, UnixCredentials, recvmmsg,
+    setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
-use super::entrance::{Entrance, Gate};
+use super::entrance::{Entrance, Gate, Unpacked};
 use super::listener::stopping;
+use super::peer::{Peer, Senders};
 use crate::telemetry::ledger::RejectReason;
 
 /// Datagrams a system call may bring.
@@ -34,28 +38,47 @@ const GATHER_BELOW: usize = 64;
 /// the default receive buffer.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long a call waits for datagrams before the thread looks up whether it is to end.
-const LOOK_UP: Duration = Duration::from_millis(200);
+pub(super) const LOOK_UP: Duration = Duration::from_millis(200);
 /// How long to wait after receiving failed.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// Stands in for the sender of a datagram that the kernel does not tell.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Datagrams of one batch; several system calls make one while the kernel has more.
 const BATCH_DATAGRAMS_MAX: usize = 1024;
 
-pub(super) fn bind(address: SocketAddr, receive_buffer: usize) -> std::io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_read_timeout(Some(LOOK_UP))?;
-    // Only root may go beyond the system's limit; the plain option takes what it can get.
-    if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
-        socket.set_recv_buffer_size(receive_buffer)?;
+/// Binds `count` sockets to one address.
+pub(super) fn bind(
+    address: SocketAddr,
+    count: usize,
+    receive_buffer: usize,
+) -> std::io::Result<Vec<UdpSocket>> {
+    let open = || Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
+    if count > 1 && address.port() != 0 {
+        // Those that share would let another gateway share as well, unseen.
+        open()?.bind(&address.into())?;
     }
-    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+    let mut sockets: Vec<UdpSocket> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = open()?;
+        socket.set_read_timeout(Some(LOOK_UP))?;
+        socket.set_reuse_port(count > 1)?;
+        // Only root may go beyond the system's limit; the plain option takes what it can get.
+        if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
+            socket.set_recv_buffer_size(receive_buffer)?;
+        }
+        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+        // Where any port will do, the first has found one.
+        let address = sockets.first().map_or(Ok(address), UdpSocket::local_addr)?;
+        socket.bind(&address.into())?;
+        sockets.push(socket.into());
+    }
+    Ok(sockets)
 }
 
 /// Receives until shutdown, then what the kernel still has. Blocks: to be run on a thread of its own
 /// within the runtime `handle`.
-pub(super) fn serve(socket: &UdpSocket, gate: &Gate, handle: &Handle) {
-    let mut receiver = Receiver::new();
+pub(super) fn serve(socket: &impl AsRawFd, kind: Kind, gate: &Gate, handle: &Handle) {
+    let mut receiver = Receiver::new(kind, gate.load().record_bytes_max);
     let mut give_up = gate.load().give_up.clone();
     let mut last_round = Instant::now();
     let mut last_rounds = SHUTDOWN_ROUNDS_MAX;
@@ -67,7 +90,7 @@ pub(super) fn serve(socket: &UdpSocket, gate: &Gate, handle: &Handle) {
             tracing::warn!(source, %error, "datagrams not received");
             std::thread::park_timeout(ERROR_PAUSE);
         }
-        let count = receiver.frames.len();
+        let count = receiver.taken.frames.len();
         if is_last {
             last_rounds = if count == 0 { 0 } else { last_rounds - 1 };
         }
@@ -91,21 +114,37 @@ pub(super) fn serve(socket: &UdpSocket, gate: &Gate, handle: &Handle) {
     }
 }
 
+/// What datagrams come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A sender does not wait: what there is no memory for is refused.
+    Udp,
+    /// A sender waits while the socket is full.
+    Unix,
+}
+
 /// The buffers of one socket, reused.
 struct Receiver {
+    kind: Kind,
     slots: Vec<Vec<u8>>,
-    arena: Vec<u8>,
-    frames: Vec<Frame>,
+    taken: Unpacked,
+    /// Who sent each frame.
+    peers: Vec<Peer>,
     /// Datagrams that the kernel has dropped so far; it wraps.
     overflowed: u32,
 }
 
 impl Receiver {
-    fn new() -> Self {
+    fn new(kind: Kind, record_bytes_max: usize) -> Self {
+        let most = match kind {
+            Kind::Udp => DATAGRAM_BYTES_MAX,
+            Kind::Unix => (record_bytes_max + 1).max(DATAGRAM_BYTES_MAX),
+        };
         Self {
-            slots: vec![vec![0; DATAGRAM_BYTES_MAX]; DATAGRAMS_MAX],
-            arena: Vec::new(),
-            frames: Vec::new(),
+            kind,
+            slots: vec![vec![0; most]; DATAGRAMS_MAX],
+            taken: Unpacked::default(),
+            peers: Vec::new(),
             overflowed: 0,
         }
     }
@@ -115,13 +154,16 @@ impl Receiver {
     /// Waits for the first datagram at most [`LOOK_UP`], or not at all if `is_last`.
     fn fill(
         &mut self,
-        socket: &UdpSocket,
+        socket: &impl AsRawFd,
         entrance: &Entrance,
         is_last: bool,
     ) -> std::io::Result<()> {
         let mut flags = if is_last { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
-        let mut headers = MultiHeaders::preallocate(DATAGRAMS_MAX, Some(cmsg_space!(u32)));
-        while self.frames.len() < BATCH_DATAGRAMS_MAX && self.arena.len() < BATCH_BYTES_MAX / 2 {
+        let mut headers =
+            MultiHeaders::preallocate(DATAGRAMS_MAX, Some(cmsg_space!(u32, UnixCredentials)));
+        while self.taken.frames.len() < BATCH_DATAGRAMS_MAX
+            && self.taken.arena.len() < BATCH_BYTES_MAX / 2
+        {
             match self.receive(socket, flags, &mut headers, entrance) {
                 Ok(n) if n < DATAGRAMS_MAX => return Ok(()),
                 Ok(_) => flags = MsgFlags::MSG_DONTWAIT,
@@ -138,9 +180,9 @@ impl Receiver {
 
     fn receive(
         &mut self,
-        socket: &UdpSocket,
+        socket: &impl AsRawFd,
         flags: MsgFlags,
-        headers: &mut MultiHeaders<()>,
+        headers: &mut MultiHeaders<SockaddrStorage>,
         entrance: &Entrance,
     ) -> std::io::Result<usize> {
         let slots = self.slots.iter_mut().map(|slot| [IoSliceMut::new(slot)]);
@@ -149,13 +191,17 @@ impl Receiver {
             .map_err(Error::from)?;
         let mut count = 0;
         let mut dropped = None;
-        let mut lengths = [0usize; DATAGRAMS_MAX];
-        for (length, message) in lengths.iter_mut().zip(results) {
-            *length = message.bytes;
+        let mut datagrams = [Datagram::default(); DATAGRAMS_MAX];
+        for (datagram, message) in datagrams.iter_mut().zip(results) {
+            datagram.length = message.bytes;
+            datagram.is_cut = message.flags.contains(MsgFlags::MSG_TRUNC);
+            datagram.address = message.address;
             count += 1;
             for control in message.cmsgs().into_iter().flatten() {
-                if let ControlMessageOwned::RxqOvfl(total) = control {
-                    dropped = Some(total);
+                match control {
+                    ControlMessageOwned::RxqOvfl(total) => dropped = Some(total),
+                    ControlMessageOwned::ScmCredentials(sender) => datagram.sender = Some(sender),
+                    _ => {}
                 }
             }
         }
@@ -164,41 +210,73 @@ impl Receiver {
             self.overflowed = total;
             entrance.book.reject(RejectReason::Kernel, new as usize);
         }
-        for (slot, length) in self.slots.iter().zip(lengths).take(count) {
+        for (slot, received) in self.slots.iter().zip(datagrams).take(count) {
+            let length = received.length;
             let datagram = slot.get(..length).unwrap_or_default();
             // Like a blank line of a stream, an empty datagram is no frame.
             if trim(datagram).is_empty() {
                 continue;
             }
-            let truncated = length > entrance.record_bytes_max;
+            let truncated = received.is_cut || length > entrance.record_bytes_max;
             if truncated && entrance.rejects_oversize() {
                 entrance.book.reject(RejectReason::Oversize, 1);
                 continue;
             }
             let kept = datagram.get(..entrance.record_bytes_max).unwrap_or(datagram);
-            let start = self.arena.len();
-            self.arena.extend_from_slice(kept);
-            let span = Span::new(start, self.arena.len());
-            self.frames.push(Frame { span, truncated, incomplete: false });
+            let before = self.taken.frames.len();
+            let frame = Frame { span: Span::NONE, truncated, incomplete: false };
+            entrance.unpack(kept, frame, &mut self.taken);
+            let is_taken = self.taken.frames.len() > before;
+            if is_taken && entrance.has_peer_fields {
+                self.peers.push(received.peer());
+            }
         }
         Ok(count)
     }
 
     async fn hand_on(&mut self, entrance: &Entrance) {
-        if self.frames.is_empty() {
+        if self.taken.frames.is_empty() {
             return;
         }
-        let frames = std::mem::take(&mut self.frames);
-        let arena = std::mem::take(&mut self.arena);
+        let Unpacked { arena, frames } = std::mem::take(&mut self.taken);
+        let peers = std::mem::take(&mut self.peers);
+        if self.kind == Kind::Unix {
+            let batch = entrance.decode(arena, &frames, Senders::Each(&peers));
+            return entrance.offer(batch, None).await;
+        }
         // A datagram cannot wait in the peer: without memory it is refused, and counted.
         match entrance.admission.try_acquire(arena.capacity() + frames.len() * STRIDE * 4) {
             Some(permit) => {
-                let batch = entrance.decode(arena, &frames);
+                let batch = entrance.decode(arena, &frames, Senders::Each(&peers));
                 if !batch.is_empty() {
                     entrance.intake.take(batch, permit, None).await;
                 }
             }
             None => entrance.book.reject(RejectReason::Memory, frames.len()),
         }
+    }
+}
+
+/// What the kernel says of a datagram.
+#[derive(Clone, Copy, Default)]
+struct Datagram {
+    length: usize,
+    /// It was longer than its slot.
+    is_cut: bool,
+    address: Option<SockaddrStorage>,
+    sender: Option<UnixCredentials>,
+}
+
+impl Datagram {
+    fn peer(&self) -> Peer {
+        if let Some(sender) = self.sender {
+            return Peer::process(Some(sender.pid()), sender.uid());
+        }
+        let address = self.address.as_ref();
+        let v4 = address.and_then(SockaddrStorage::as_sockaddr_in);
+        let v6 = address.and_then(SockaddrStorage::as_sockaddr_in6);
+        let v4 = v4.map(|v4| SocketAddr::V4((*v4).into()));
+        let v6 = v6.map(|v6| SocketAddr::V6((*v6).into()));
+        Peer::at(v4.or(v6).unwrap_or(NOWHERE))
     }
 }

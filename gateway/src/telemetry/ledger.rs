@@ -76,14 +76,22 @@ impl DropReason {
 /// Why something was refused at the door; it is not among the received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
+    /// What was compressed cannot be inflated, or would grow too much.
+    Compression,
+    /// The record was taken before, and is sent again after a broken session (RELP).
+    Duplicate,
     /// The stream broke its framing; the session was closed.
     Framing,
+    /// A peer did not say who it is as it should: its TLS handshake or its PROXY header failed.
+    Handshake,
     /// The frame broke its grammar and the source is strict.
     Malformed,
     /// No memory was free and the source cannot wait (UDP).
     Memory,
     /// The frame was longer than the limit and the source rejects such.
     Oversize,
+    /// The peer has as many sessions as one peer may.
+    PeerSessions,
     /// The source has as many sessions as it may.
     Sessions,
     /// A frame that had begun did not end in time.
@@ -94,11 +102,15 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
+        Self::Compression,
+        Self::Duplicate,
         Self::Framing,
+        Self::Handshake,
         Self::Malformed,
         Self::Memory,
         Self::Oversize,
+        Self::PeerSessions,
         Self::Sessions,
         Self::Timeout,
         Self::Kernel,
@@ -108,10 +120,14 @@ impl RejectReason {
     #[must_use]
     pub fn keyword(self) -> &'static str {
         match self {
+            Self::Compression => "compression",
+            Self::Duplicate => "duplicate",
             Self::Framing => "framing",
+            Self::Handshake => "handshake",
             Self::Malformed => "malformed",
             Self::Memory => "memory",
             Self::Oversize => "oversize",
+            Self::PeerSessions => "peer_sessions",
             Self::Sessions => "sessions",
             Self::Timeout => "timeout",
             Self::Kernel => "kernel",

@@ -31,6 +31,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Where the record lies that it brings, if it does.
+    #[must_use]
+    pub fn data(&self) -> Option<Span> {
+        match self {
+            Self::Syslog { data, .. } => Some(*data),
+            Self::Open { .. } | Self::Close { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     New,

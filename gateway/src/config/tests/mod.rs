@@ -143,7 +143,7 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
     let config = valid(include_str!("every_key.toml"));
     let udp = &config.sources[0];
     assert_eq!(udp.url, SourceUrl::SyslogUdp(SocketAddr::from(([0, 0, 0, 0], 514))));
-    assert_eq!((udp.format, udp.receive_buffer), (Format::Rfc3164, 4096));
+    assert_eq!((udp.format, udp.receive_buffer, udp.sockets), (Format::Rfc3164, 4096, 3));
     assert_eq!(
         config.sources[1],
         Source {
@@ -151,13 +151,21 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             url: SourceUrl::SyslogTcp(SocketAddr::from(([127, 0, 0, 1], 601))),
             app: AppTemplate::parse("a-{hostname}").unwrap(),
             framing: Framing::Nul,
+            compression: Compression::None,
             format: Format::Rfc5424,
             strict: true,
             oversize: Oversize::Reject,
             max_sessions: 3,
+            max_sessions_per_peer: 2,
+            handshake_timeout: Duration::from_secs(4),
+            proxy_protocol: ["10.0.0.0/8", "::1"].map(|text| Cidr::parse(text).unwrap()).into(),
+            peer_fields: true,
+            tls: None,
             idle: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(2),
             receive_buffer: 8 << 20,
+            sockets: defaults::sockets().default,
+            mode: 0o666,
             window: 128,
         }
     );
@@ -165,6 +173,16 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
     assert_eq!(relp.url, SourceUrl::Relp(SocketAddr::from(([127, 0, 0, 1], 2514))));
     assert_eq!((relp.window, relp.max_sessions), (9, 4));
     assert_eq!((relp.idle, relp.frame_timeout), (Duration::from_secs(3), Duration::from_secs(1)));
+    assert_eq!(
+        config.sources[3].tls,
+        Some(SourceTls {
+            cert: "own.pem".into(),
+            key: "own.key".into(),
+            clients: Clients::Optional("ca.pem".into()),
+        })
+    );
+    let unix = &config.sources[4];
+    assert_eq!((&unix.url, unix.mode), (&SourceUrl::SyslogUnix("/run/log".into()), 0o640));
     assert_eq!(
         config.guests[0],
         Guest {

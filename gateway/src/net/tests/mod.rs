@@ -5,6 +5,7 @@ mod dial;
 mod openssl;
 mod policy;
 mod stream;
+mod subject;
 mod support;
 mod tls;
 mod tls_files;

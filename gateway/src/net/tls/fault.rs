@@ -119,6 +119,40 @@ impl TlsFault {
     }
 }
 
+/// What went wrong with a client in a handshake, and what to do. *Source* of the cases: as for
+/// [`TlsFault::of`], seen from the other side.
+pub(in crate::net) fn explain_client(error: &io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    if let Some(Error::AlertReceived(alert)) = cause {
+        return format!("the client ended it ({alert:?}): does it trust the CA of `cert`?");
+    }
+    let what = match TlsFault::of(error) {
+        TlsFault::CertificateExpired => "the client's certificate has expired: renew it there",
+        TlsFault::CertificateNotYetValid => {
+            "the client's certificate is not valid yet: is a clock wrong?"
+        }
+        TlsFault::CertificateUnknownCa => {
+            "the client's certificate is signed by an unknown authority: add its CA to `client_ca`"
+        }
+        TlsFault::CertificateOfAuthority => {
+            "the client's certificate is an authority's own, which no client may use"
+        }
+        TlsFault::ClientCertificate => {
+            "the client showed no certificate: give it one whose CA is in `client_ca`"
+        }
+        TlsFault::CertificateUnusable | TlsFault::CertificateName => {
+            "the client's certificate cannot be used"
+        }
+        TlsFault::Closed => "the client closed the connection before it was done",
+        TlsFault::Io => "the connection broke",
+        TlsFault::NotTls => "what the client speaks is not TLS",
+        TlsFault::Handshake | TlsFault::ServerName => {
+            "the client has no version or suite in common with this end, or breaks the protocol"
+        }
+    };
+    format!("{what} ({error})")
+}
+
 fn of_certificate(invalid: &CertificateError) -> TlsFault {
     use CertificateError as Invalid;
     match invalid {

@@ -5,11 +5,16 @@
 //! ```
 //!
 //! Answered are the requests of a whole read at once. Records that were given up are not answered:
-//! the session is closed, and the sender, which still has them, sends them again.
+//! the session is closed, and the sender, which still has them, sends them again. So it does with
+//! records that were taken and whose answers it cannot have got: `resend` recognises them.
 
-use std::collections::VecDeque;
+mod resend;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashSet, VecDeque};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,22 +22,31 @@ use logboom_codec::framing::{Frame, trim};
 use logboom_codec::relp::{Request, Server};
 use logboom_record::{Receipt, Resolution, Span};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::entrance::Entrance;
 use super::listener::stopping;
+use super::peer::{Peer, Senders};
+use crate::net::Stream;
 use crate::telemetry::ledger::RejectReason;
+pub(super) use resend::Resends;
+use resend::{Outcome, Run, Seen};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
+/// How long records are held that may be the beginning of what was taken before: senders send that in
+/// one go.
+const HELD_MAX: Duration = Duration::from_secs(1);
+/// Bytes that are held so.
+const HELD_BYTES_MAX: usize = 1 << 20;
+/// Records remembered although their answers were written: the sender may not have got them.
+const UNCERTAIN_MAX: usize = 128;
 /// Bytes of a frame beside its data.
 const FRAME_OVERHEAD: usize = 64;
 
 /// Serves a session until one of the sides ends it.
-pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
-    entrance.book.sessions.enter(1);
+pub(super) async fn session(stream: Stream, peer: &Peer, entrance: &Entrance, resends: &Resends) {
     // A group has a request at least, and the window limits those that are not answered.
     let (resolved, resolutions) = mpsc::channel(entrance.window + 1);
     let mut session = Session {
@@ -45,11 +59,18 @@ pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<E
         resolved,
         resolutions,
         out: Vec::new(),
-        entrance: &entrance,
+        answered: VecDeque::new(),
+        is_open: false,
+        broken: Vec::new(),
+        hold: Hold::No,
+        skip: 0,
+        resends,
+        peer,
+        entrance,
     };
     let ended = session.run().await;
-    entrance.book.sessions.leave(1);
     let source = entrance.name.as_str();
+    let is_lost = matches!(ended, End::Lost);
     match ended {
         End::Peer | End::Idle | End::Shutdown => tracing::debug!(source, %peer, "session ended"),
         End::Broken(error) => tracing::debug!(source, %peer, %error, "session broke"),
@@ -66,6 +87,9 @@ pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<E
                 tracing::warn!(source, %peer, error, left_out, "session closed, it is no RELP");
             }
         }
+    }
+    if !is_lost {
+        session.leave().await;
     }
 }
 
@@ -86,12 +110,34 @@ enum End {
 struct Group {
     number: u64,
     requests: Vec<Request>,
+    /// Of its records, as [`Resends::digest`] makes them.
+    digests: Vec<u64>,
     is_resolved: bool,
+}
+
+/// Why records at the start of a session are not taken yet.
+enum Hold {
+    No,
+    /// They may be the beginning of what was taken before: the rest of it must come by then.
+    Until(Instant),
+    /// They are what was taken before; what becomes of that is not known yet.
+    For(watch::Receiver<Outcome>),
+}
+
+impl Hold {
+    /// Ready when there is something to be done about it. Cancel safe.
+    async fn over(&mut self) {
+        match self {
+            Self::No => std::future::pending().await,
+            Self::Until(at) => tokio::time::sleep_until(*at).await,
+            Self::For(outcome) => drop(outcome.wait_for(|it| *it != Outcome::Open).await),
+        }
+    }
 }
 
 struct Session<'a> {
     server: Server,
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes not yet consumed.
     buffer: Vec<u8>,
     requests: Vec<Request>,
@@ -101,6 +147,17 @@ struct Session<'a> {
     resolved: mpsc::Sender<(u64, Resolution)>,
     resolutions: mpsc::Receiver<(u64, Resolution)>,
     out: Vec<u8>,
+    /// The last records whose answers were written, oldest first.
+    answered: VecDeque<Seen>,
+    is_open: bool,
+    /// What was taken from sessions of this peer that broke, until it is clear whether it is sent
+    /// again.
+    broken: Vec<Arc<Run>>,
+    hold: Hold,
+    /// Records to come that were taken before.
+    skip: usize,
+    resends: &'a Resends,
+    peer: &'a Peer,
     entrance: &'a Entrance,
 }
 
@@ -111,6 +168,8 @@ enum Turn {
     Room,
     Resolved(u64, Resolution),
     Late,
+    /// Records are held no longer.
+    Held,
     Stop,
 }
 
@@ -126,7 +185,9 @@ impl Session<'_> {
                 return self.say_goodbye().await;
             }
             let wait = frame_deadline.unwrap_or_else(|| Instant::now() + self.entrance.idle);
-            let has_window = self.server.unanswered() < self.entrance.window && !is_last;
+            let is_full = self.holds() && self.buffer.len() >= HELD_BYTES_MAX;
+            let has_window =
+                self.server.unanswered() < self.entrance.window && !is_last && !is_full;
             let (listens, wants_room) =
                 (has_window && readable.is_none(), has_window && readable.is_some());
             // All of them are cancel safe.
@@ -136,7 +197,12 @@ impl Session<'_> {
                     Turn::Resolved(group, resolution)
                 }
                 () = stopping(&mut shutdown), if !is_last => Turn::Stop,
+                () = self.hold.over() => Turn::Held,
                 ready = self.stream.readable(), if listens => Turn::Readable(ready),
+                // Lest a sender is back before it is known that it was gone.
+                () = self.stream.broken(), if !listens => {
+                    Turn::Readable(Err(ErrorKind::ConnectionReset.into()))
+                }
                 () = self.entrance.admission.room(), if wants_room => Turn::Room,
                 () = tokio::time::sleep_until(wait), if listens => Turn::Late,
             };
@@ -153,6 +219,12 @@ impl Session<'_> {
                     let waited = readable.take().map_or(Duration::ZERO, |since| since.elapsed());
                     frame_deadline = frame_deadline.map(|deadline| deadline + waited);
                     self.read().await
+                }
+                Turn::Held => {
+                    if matches!(std::mem::replace(&mut self.hold, Hold::No), Hold::Until(_)) {
+                        self.broken.clear();
+                    }
+                    if is_last { Ok(false) } else { self.take().await }
                 }
                 Turn::Late if frame_deadline.is_some() => Err(End::Frame),
                 Turn::Late if self.groups.is_empty() => Err(End::Idle),
@@ -174,7 +246,7 @@ impl Session<'_> {
                 // The frame at the front began with this read.
                 frame_deadline = Some(Instant::now() + self.entrance.frame_timeout);
             }
-            if self.server.unanswered() >= self.entrance.window {
+            if self.server.unanswered() >= self.entrance.window || self.holds() {
                 // Not the peer is late, but the gateway.
                 frame_deadline = None;
             }
@@ -205,7 +277,13 @@ impl Session<'_> {
         let mut has_taken = false;
         loop {
             self.requests.clear();
-            let room = self.entrance.window.saturating_sub(self.server.unanswered());
+            let mut room = self.entrance.window.saturating_sub(self.server.unanswered());
+            if !self.is_open {
+                // What follows the opening is looked at before it is taken.
+                room = room.min(1);
+            } else if !self.broken.is_empty() && !self.recognise() {
+                return Ok(has_taken);
+            }
             let received = self.server.receive(&self.buffer, 0, &mut self.requests, room);
             let taken = !self.requests.is_empty();
             has_taken |= taken;
@@ -223,7 +301,7 @@ impl Session<'_> {
                 self.out.clear();
                 self.server.reject(&error, &mut self.out);
                 // The peer may be gone, which ends the session as well.
-                drop(self.stream.write_all(&self.out).await);
+                drop(self.write().await);
                 return Err(End::Protocol(error.to_string()));
             }
         }
@@ -245,8 +323,19 @@ impl Session<'_> {
         let requests = std::mem::take(&mut self.requests);
         let number = self.next_group;
         self.next_group += 1;
-        let frames: Vec<Frame> = requests.iter().filter_map(|r| frame(r, &self.buffer)).collect();
-        self.groups.push_back(Group { number, requests, is_resolved: frames.is_empty() });
+        let records = requests.iter().filter_map(Request::data);
+        let digests: Vec<u64> =
+            records.map(|it| self.resends.digest(it.of(&self.buffer))).collect();
+        let skipped = self.skip.min(digests.len());
+        self.skip -= skipped;
+        self.entrance.book.reject(RejectReason::Duplicate, skipped);
+        let records = requests.iter().filter_map(Request::data).skip(skipped);
+        let frames: Vec<Frame> = records.filter_map(|data| frame(data, &self.buffer)).collect();
+        if !self.is_open && requests.iter().any(|it| matches!(it, Request::Open { .. })) {
+            self.is_open = true;
+            self.broken = self.resends.of(self.peer.ip());
+        }
+        self.groups.push_back(Group { number, requests, digests, is_resolved: frames.is_empty() });
         let rest = self.buffer.get(consumed..).unwrap_or_default().to_vec();
         let mut arena = std::mem::replace(&mut self.buffer, rest);
         arena.truncate(consumed);
@@ -258,7 +347,7 @@ impl Session<'_> {
             // The session may be over; then nobody waits.
             resolved.try_send((number, resolution)).unwrap_or_default();
         });
-        let batch = self.entrance.decode(arena, &frames);
+        let batch = self.entrance.decode(arena, &frames, Senders::One(self.peer));
         // Strict sources refuse what is malformed; that is decided, and counted, and answered as such.
         self.entrance.offer(batch, Some(receipt)).await;
         Ok(())
@@ -270,9 +359,10 @@ impl Session<'_> {
             group.is_resolved = true;
         }
         self.out.clear();
-        let mut is_over = false;
-        while self.groups.front().is_some_and(|group| group.is_resolved) {
-            for request in self.groups.pop_front().into_iter().flat_map(|group| group.requests) {
+        let (mut is_over, mut digests) = (false, Vec::new());
+        while let Some(group) = self.groups.pop_front_if(|group| group.is_resolved) {
+            digests.extend(group.digests);
+            for request in group.requests {
                 match request {
                     Request::Open { txnr } => self.server.accept_open(txnr, &mut self.out),
                     Request::Syslog { txnr, .. } => self.server.ok(txnr, &mut self.out),
@@ -283,21 +373,112 @@ impl Session<'_> {
                 }
             }
         }
-        self.stream.write_all(&self.out).await.map_err(End::Broken)?;
+        let before = self.stream.handed_to_kernel();
+        let written = self.write().await;
+        // Of answers that failed half-way some may have arrived.
+        let may_have_arrived = written.is_ok() || self.stream.handed_to_kernel() > before;
+        let seen = digests.into_iter().map(|digest| Seen { digest, may_have_arrived });
+        self.answered.extend(seen);
+        let most = self.entrance.window.max(UNCERTAIN_MAX);
+        self.answered.drain(..self.answered.len().saturating_sub(most));
+        written.map_err(End::Broken)?;
         if is_over { Err(End::Peer) } else { Ok(()) }
+    }
+
+    fn holds(&self) -> bool {
+        !matches!(self.hold, Hold::No)
+    }
+
+    /// Looks at what has come since the opening. Returns whether it can be taken: it is new, or it is
+    /// known how much of it was taken before.
+    fn recognise(&mut self) -> bool {
+        let (mut trial, mut requests) = (self.server.clone(), Vec::new());
+        let received = trial.receive(&self.buffer, 0, &mut requests, usize::MAX);
+        let records = requests.iter().map_while(Request::data);
+        let digests: Vec<u64> =
+            records.map(|it| self.resends.digest(it.of(&self.buffer))).collect();
+        let is_all = received.is_err()
+            || digests.len() < requests.len()
+            || self.buffer.len() >= HELD_BYTES_MAX;
+        if digests.is_empty() && !is_all {
+            return false;
+        }
+        let whole = self.broken.iter().find_map(|run| Some((run.begins(&digests)?, run)));
+        if let Some((count, run)) = whole {
+            match run.outcome() {
+                Outcome::Open => {
+                    self.hold = Hold::For(run.outcome.clone());
+                    return false;
+                }
+                Outcome::Kept => {
+                    self.skip = count;
+                    self.resends.forget(run);
+                }
+                Outcome::Lost => {}
+            }
+        } else if !is_all && self.broken.iter().any(|run| run.may_begin(&digests)) {
+            if !self.holds() {
+                self.hold = Hold::Until(Instant::now() + HELD_MAX);
+            }
+            return false;
+        }
+        self.hold = Hold::No;
+        self.broken.clear();
+        true
+    }
+
+    /// Remembers what was taken and whose answers the sender cannot have got, and waits for what
+    /// becomes of it. The connection is closed.
+    async fn leave(self) {
+        let Self { stream, answered, groups, mut resolutions, .. } = self;
+        drop(stream);
+        let certain = answered.iter().take_while(|seen| seen.may_have_arrived).count();
+        let spare = certain.saturating_sub(UNCERTAIN_MAX);
+        let mut digests: Vec<u64> = answered.iter().skip(spare).map(|seen| seen.digest).collect();
+        let certain = certain - spare;
+        digests.extend(groups.iter().flat_map(|group| &group.digests));
+        if certain == digests.len() {
+            return;
+        }
+        let unresolved = groups.iter().filter(|group| !group.is_resolved);
+        let mut open: HashSet<u64> = unresolved.map(|group| group.number).collect();
+        let outcome = self.resends.remember(self.peer.ip(), digests, certain);
+        let mut shutdown = self.entrance.shutdown.clone();
+        while !open.is_empty() {
+            let resolved = tokio::select! {
+                resolved = resolutions.recv() => resolved,
+                // Nobody will come and ask.
+                () = stopping(&mut shutdown) => return,
+            };
+            match resolved {
+                Some((group, Resolution::Kept)) => {
+                    open.remove(&group);
+                }
+                _ => {
+                    outcome.send_replace(Outcome::Lost);
+                    return;
+                }
+            }
+        }
+        outcome.send_replace(Outcome::Kept);
+    }
+
+    /// Writes what is to go out; with TLS it is on its way only after the flush.
+    async fn write(&mut self) -> std::io::Result<()> {
+        self.stream.write_all(&self.out).await?;
+        self.stream.flush().await
     }
 
     async fn say_goodbye(&mut self) -> End {
         self.out.clear();
         self.server.serverclose(&mut self.out);
-        drop(self.stream.write_all(&self.out).await);
+        drop(self.write().await);
         End::Shutdown
     }
 }
 
 /// The frame of a record, without the line end that some senders leave behind it.
-fn frame(request: &Request, buffer: &[u8]) -> Option<Frame> {
-    let Request::Syslog { data, .. } = request else { return None };
+fn frame(data: Span, buffer: &[u8]) -> Option<Frame> {
     let trimmed = trim(data.of(buffer));
     if trimmed.is_empty() {
         return None;
@@ -305,96 +486,4 @@ fn frame(request: &Request, buffer: &[u8]) -> Option<Frame> {
     let start = data.offset as usize;
     let span = Span::new(start, start + trimmed.len());
     Some(Frame { span, truncated: false, incomplete: false })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::Future;
-    use std::pin::Pin;
-    use std::time::Duration;
-
-    use logboom_record::Batch;
-    use tokio::io::AsyncReadExt;
-    use tokio::sync::watch;
-
-    use super::super::{Admission, Common, Intake, Permit, bind};
-    use super::*;
-    use crate::config::{AppTemplate, Format, Framing, Oversize, Source, SourceUrl};
-    use crate::telemetry::ledger::SourceBook;
-
-    /// How long to wait for what must come.
-    const DEADLINE: Duration = Duration::from_secs(30);
-
-    /// Gives what it takes to the test.
-    struct Hands(mpsc::Sender<(Permit, Option<Arc<Receipt>>)>);
-
-    impl Intake for Hands {
-        fn take<'a>(
-            &'a self,
-            _: Batch,
-            permit: Permit,
-            receipt: Option<Arc<Receipt>>,
-        ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-            self.0.try_send((permit, receipt)).unwrap();
-            Box::pin(std::future::ready(()))
-        }
-    }
-
-    fn source() -> Source {
-        Source {
-            name: "relp".into(),
-            url: SourceUrl::Relp("127.0.0.1:0".parse().unwrap()),
-            app: AppTemplate::app_name(),
-            framing: Framing::Auto,
-            format: Format::Auto,
-            strict: false,
-            oversize: Oversize::Reject,
-            max_sessions: 8,
-            idle: Duration::from_secs(60),
-            frame_timeout: Duration::from_secs(60),
-            receive_buffer: 0,
-            window: 64,
-        }
-    }
-
-    async fn answer(stream: &mut TcpStream, expected: &str) {
-        let mut read = Vec::new();
-        let reading = async {
-            while !read.ends_with(b"\n") || !read.starts_with(expected.as_bytes()) {
-                assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", read.escape_ascii());
-            }
-        };
-        assert!(tokio::time::timeout(DEADLINE, reading).await.is_ok(), "no {expected}");
-    }
-
-    #[tokio::test]
-    async fn answers_and_the_stop_do_not_wait_for_memory() {
-        let admission = Arc::new(Admission::new(256));
-        let (_give_up, give_up) = watch::channel(false);
-        let common = Common { record_bytes_max: 1 << 16, admission, give_up };
-        let (to_test, mut taken) = mpsc::channel(4);
-        let (source, book) = (source(), Arc::new(SourceBook::default()));
-        let listening =
-            bind(&source).unwrap().serve(&source, book, Arc::new(Hands(to_test)), &common);
-        let mut stream = TcpStream::connect(listening.address).await.unwrap();
-        let offers = "relp_version=0\ncommands=syslog";
-        let record = |number| format!("{number} syslog 19 <14>1 - - - - - - x\n");
-        let opening = format!("1 open {} {offers}\n", offers.len());
-        stream.write_all(opening.as_bytes()).await.unwrap();
-        answer(&mut stream, "1 rsp").await;
-        stream.write_all(record(2).as_bytes()).await.unwrap();
-        let (permit, receipt) = taken.recv().await.unwrap();
-        // All memory is in use, and there is more to read.
-        stream.write_all(record(3).as_bytes()).await.unwrap();
-        drop(receipt);
-        answer(&mut stream, "2 rsp 6 200 OK").await;
-        drop(permit);
-        let (permit, receipt) = taken.recv().await.unwrap();
-        stream.write_all(record(4).as_bytes()).await.unwrap();
-        listening.stop();
-        drop(receipt);
-        answer(&mut stream, "3 rsp 6 200 OK\n0 serverclose").await;
-        listening.task.await.unwrap();
-        drop(permit);
-    }
 }

@@ -1,0 +1,173 @@
+//! Unix sockets as sources: what programs write to `/dev/log` and its like.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use logboom_tests::{Gateway, PeerKind, Scratch, binary, is_missing, run_to_end};
+use serde_json::Value;
+
+/// Sources on `stream` and `datagram` in the folder, and a file.
+fn configuration(scratch: &Scratch, keys: &str) -> String {
+    let folder = scratch.path().display();
+    format!(
+        r#"
+[[source]]
+name = "stream"
+url = "syslog+unix://{folder}/stream"
+peer_fields = true
+{keys}
+
+[[source]]
+name = "datagram"
+url = "syslog+unixgram://{folder}/datagram"
+peer_fields = true
+{keys}
+
+[[drain]]
+app = "*"
+url = "file://{folder}/json.log?format=json"
+when_full = "block"
+"#
+    )
+}
+
+fn records(scratch: &Scratch, count: usize) -> Vec<Value> {
+    let lines = scratch.wait_lines("json.log", count);
+    lines.iter().map(|line| serde_json::from_slice(line).expect("a line of JSON")).collect()
+}
+
+/// A folder for sockets, whose paths must be short.
+fn short() -> Scratch {
+    Scratch::new("u")
+}
+
+#[test]
+fn logger_writes_to_both_and_the_kernel_says_who_it_was() {
+    if is_missing(PeerKind::Logger) {
+        return;
+    }
+    let scratch = short();
+    let gateway = Gateway::start(&scratch, &configuration(&scratch, ""));
+    let uid = fs::metadata(scratch.path()).expect("a folder").uid().to_string();
+    let program = PeerKind::Logger.program().expect("logger");
+    for (index, (socket, kind)) in
+        [("stream", "--tcp"), ("datagram", "--udp")].into_iter().enumerate()
+    {
+        for (inner, format) in ["--rfc3164", "--rfc5424"].into_iter().enumerate() {
+            let mut command = Command::new(&program);
+            command.arg("-u").arg(scratch.join(socket)).args([kind, format, "-t", "unit"]);
+            let mut child = command.args(["--", socket]).spawn().expect("logger starts");
+            let pid = child.id().to_string();
+            assert!(child.wait().expect("its end").success(), "{command:?}");
+            let record = records(&scratch, index * 2 + inner + 1).pop().expect("a record");
+            assert_eq!([&record["app_name"], &record["body"]], ["unit", socket], "{record}");
+            let fields = &record["fields"];
+            assert_eq!(fields["peer.uid"], uid.as_str(), "{record}");
+            assert_eq!(fields["peer.pid"], pid.as_str(), "{record}");
+        }
+    }
+    gateway.settle("stream", 2);
+    gateway.settle("datagram", 2);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn frames_end_with_nul_as_the_c_library_ends_them() {
+    let scratch = short();
+    let gateway = Gateway::start(&scratch, &configuration(&scratch, ""));
+    let mut stream = UnixStream::connect(scratch.join("stream")).expect("connected");
+    stream
+        .write_all(b"<13>Nov 21 06:04:17 unit: one\0<13>Nov 21 06:04:17 unit: two\0")
+        .expect("sent");
+    let bodies: Vec<_> = records(&scratch, 2).iter().map(|it| it["body"].clone()).collect();
+    assert_eq!(bodies, ["one", "two"]);
+    drop(stream);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn nothing_is_lost_between_a_burst_of_datagrams_and_the_file() {
+    const COUNT: usize = 20_000;
+    let scratch = short();
+    let gateway = Gateway::start(&scratch, &configuration(&scratch, ""));
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.connect(scratch.join("datagram")).expect("connected");
+    for number in 0..COUNT {
+        // It waits while the gateway's socket is full.
+        socket.send(format!("<14>1 - h app - - - {number}").as_bytes()).expect("sent");
+    }
+    let ledger = gateway.settle("datagram", COUNT as u64);
+    assert_eq!(ledger.source("datagram", "received"), COUNT as u64);
+    assert_eq!(ledger.source("datagram", "rejected"), 0);
+    for (number, record) in records(&scratch, COUNT).iter().enumerate() {
+        assert_eq!(record["body"], number.to_string(), "order");
+    }
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn a_datagram_longer_than_a_record_may_be_is_cut_and_counted() {
+    let scratch = short();
+    let gateway = Gateway::start(&scratch, &configuration(&scratch, "oversize = \"reject\""));
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.connect(scratch.join("datagram")).expect("connected");
+    let long = format!("<14>1 - h app - - - {}", "x".repeat(100_000));
+    socket.send(long.as_bytes()).expect("sent");
+    socket.send(b"<14>1 - h app - - - short").expect("sent");
+    assert_eq!(records(&scratch, 1)[0]["body"], "short");
+    assert_eq!(gateway.ledger().rejected("datagram", "oversize"), 1);
+    gateway.shutdown().assert_balanced();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("a socket").permissions().mode() & 0o777
+}
+
+#[test]
+fn a_socket_has_its_mode_and_goes_with_the_gateway() {
+    let scratch = short();
+    let paths = ["stream", "datagram"].map(|name| scratch.join(name));
+    let gateway = Gateway::start(&scratch, &configuration(&scratch, ""));
+    assert_eq!(paths.each_ref().map(|path| mode(path)), [0o666, 0o666]);
+    // A reload changes who may write, and keeps the socket.
+    gateway.reload(&scratch, &configuration(&scratch, "mode = \"0600\""));
+    logboom_tests::wait_until("the new mode", || paths.iter().all(|path| mode(path) == 0o600));
+    gateway.shutdown();
+    assert!(paths.iter().all(|path| fs::symlink_metadata(path).is_err()), "left behind");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_anything_else_is_not() {
+    let scratch = short();
+    let paths = ["stream", "datagram"].map(|name| scratch.join(name));
+    // What a process that was killed leaves behind.
+    Gateway::start(&scratch, &configuration(&scratch, "")).kill();
+    assert!(paths.iter().all(|path| fs::metadata(path).expect("left").file_type().is_socket()));
+    let gateway = Gateway::start(&scratch, &configuration(&scratch, ""));
+    UnixDatagram::unbound().expect("a socket").send_to(b"<14>x", &paths[1]).expect("sent");
+    gateway.settle("datagram", 1);
+    gateway.shutdown().assert_balanced();
+
+    let refused = |expected: &str| {
+        let text = format!("[control]\nlisten = \"127.0.0.1:0\"\n{}", configuration(&scratch, ""));
+        let file = scratch.write("refused.toml", text);
+        let refusal = run_to_end(&["run", "-c", file.to_str().expect("UTF-8")], scratch.path());
+        assert!(!refusal.status.success() && refusal.stderr.contains(expected), "{refusal:?}");
+    };
+    drop(binary());
+    let live = UnixListener::bind(&paths[0]).expect("bound");
+    refused("another program listens there");
+    drop(live);
+    fs::remove_file(&paths[0]).expect("removed");
+    let live = UnixDatagram::bind(&paths[0]).expect("bound");
+    refused("another program listens there");
+    drop(live);
+    fs::remove_file(&paths[0]).expect("removed");
+    fs::write(&paths[0], "precious").expect("written");
+    refused("no socket");
+    assert_eq!(fs::read(&paths[0]).expect("still there"), b"precious");
+}
