@@ -22,6 +22,7 @@ mod raw;
 mod report;
 mod secret;
 mod source;
+mod source_http;
 mod template;
 mod unit;
 mod url;
@@ -44,6 +45,7 @@ pub use network::{Cidr, CidrError, Guard, Network};
 pub use report::{Problem, ProblemKind, Problems};
 pub use secret::{Secret, SecretError};
 pub use source::{Clients, Format, Framing, Oversize, Place, Source, SourceTls, SourceUrl};
+pub use source_http::{Accounts, SourceHttp};
 pub use template::{AppTemplate, TemplateError, TemplatePart};
 pub use url::UrlError;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::destination::{RELP_PORT, SYSLOG_PORT, SYSLOG_TLS_PORT};
 use super::network::Cidr;
+use super::source_http::SourceHttp;
 use super::template::AppTemplate;
 use super::url::{Host, Parts, Schemes, UrlError};
 
@@ -19,9 +20,9 @@ const QUIC_PORT: u16 = 6515;
 
 /// The schemes of sources.
 const SCHEMES: Schemes = Schemes {
-    supported: &["relp", "relps", "syslog+tcp", "syslog+tls", "syslog+udp"],
+    supported: &["http", "https", "relp", "relps", "syslog+tcp", "syslog+tls", "syslog+udp"],
     aliases: &[],
-    planned: &["grpc", "grpcs", "http", "https", "quic", "syslog+unix", "syslog+unixgram"],
+    planned: &["grpc", "grpcs", "quic", "syslog+unix", "syslog+unixgram"],
 };
 
 /// A configured entrance.
@@ -65,6 +66,8 @@ pub struct Source {
     pub receive_buffer: usize,
     /// Records taken from a session and not yet answered; of use for RELP alone.
     pub window: usize,
+    /// What it needs to speak HTTP: there with `http` and `https`, and only there.
+    pub http: Option<SourceHttp>,
 }
 
 /// The TLS of a source. All files are PEM.
@@ -225,6 +228,12 @@ impl SourceUrl {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::SyslogTls(_) | Self::Relps(_) | Self::Https(_) | Self::Quic(_))
+    }
+
+    /// Whether it speaks HTTP.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Https(_))
     }
 
     /// The scheme, without a colon.

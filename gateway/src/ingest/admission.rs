@@ -30,7 +30,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Permit {
     /// None only if the semaphore was closed, which it never is.
-    _held: Option<OwnedSemaphorePermit>,
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
@@ -84,14 +84,30 @@ impl Admission {
     pub async fn acquire(&self, bytes: usize) -> Permit {
         let held = Arc::clone(&self.units).acquire_many_owned(self.units(bytes)).await;
         // The semaphore is never closed.
-        Permit { _held: held.ok() }
+        Permit { held: held.ok() }
+    }
+
+    /// Makes a share one of `bytes`: gives back what is too much, waits for what is missing. Cancel
+    /// safe.
+    pub async fn resize(&self, permit: &mut Permit, bytes: usize) {
+        let wanted = self.units(bytes) as usize;
+        let Some(held) = &mut permit.held else { return };
+        let has = held.num_permits();
+        if has > wanted {
+            drop(held.split(has - wanted));
+            return;
+        }
+        let missing = u32::try_from(wanted - has).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.units).acquire_many_owned(missing).await {
+            held.merge(more);
+        }
     }
 
     /// A share of `bytes` if there is room now.
     #[must_use]
     pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
         let held = Arc::clone(&self.units).try_acquire_many_owned(self.units(bytes));
-        held.ok().map(|held| Permit { _held: Some(held) })
+        held.ok().map(|held| Permit { held: Some(held) })
     }
 }
 
@@ -130,6 +146,12 @@ mod tests {
         assert_eq!(admission.used(), 0);
         let share = admission.try_acquire(257).unwrap();
         assert_eq!(admission.used(), 512);
+        let mut share = share;
+        admission.resize(&mut share, 1024).await;
+        assert_eq!(admission.used(), 1024);
+        admission.resize(&mut share, 1).await;
+        assert_eq!(admission.used(), 256);
         drop(share);
+        assert_eq!(admission.used(), 0);
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::entrance::{Entrance, Gate};
 use super::peer::Peer;
-use super::{relp, tcp};
+use super::{http, relp, tcp};
 use crate::net::{AcceptError, Stream};
 use crate::telemetry::ledger::RejectReason;
 
@@ -37,6 +37,7 @@ pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(super) enum Protocol {
     Syslog,
     Relp,
+    Http,
 }
 
 /// Accepts until shutdown, then waits for the sessions. A session keeps the entrance that was in
@@ -95,7 +96,7 @@ async fn session(
     seats: Arc<Seats>,
     protocol: Protocol,
 ) {
-    let _open = Open::of(&entrance);
+    let _open = Open::of(Arc::clone(&entrance));
     let mut shutdown = entrance.shutdown.clone();
     let admitted = tokio::select! {
         // Nothing has come of it yet that would be lost.
@@ -109,6 +110,7 @@ async fn session(
     match protocol {
         Protocol::Syslog => tcp::session(stream, &peer, &entrance).await,
         Protocol::Relp => relp::session(stream, &peer, &entrance).await,
+        Protocol::Http => http::session(stream, peer, entrance).await,
     }
 }
 
@@ -167,16 +169,16 @@ impl Refused {
 }
 
 /// A session in the book for as long as it lasts, however it ends.
-struct Open<'a>(&'a Entrance);
+struct Open(Arc<Entrance>);
 
-impl<'a> Open<'a> {
-    fn of(entrance: &'a Entrance) -> Self {
+impl Open {
+    fn of(entrance: Arc<Entrance>) -> Self {
         entrance.book.sessions.enter(1);
         Self(entrance)
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.book.sessions.leave(1);
     }

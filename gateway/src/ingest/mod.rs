@@ -9,6 +9,7 @@
 
 mod admission;
 mod entrance;
+mod http;
 mod listener;
 mod peer;
 mod relp;
@@ -85,7 +86,9 @@ impl Listening {
         }
         let service = Service { book, intake: Arc::clone(&self.gate.load().intake), tls };
         let shutdown = self.stop.subscribe();
-        self.gate.store(Arc::new(Entrance::new(source, service, common, shutdown)));
+        let mut entrance = Entrance::new(source, service, common, shutdown);
+        entrance.inherit(&self.gate.load());
+        self.gate.store(Arc::new(entrance));
         self.source = source.clone();
     }
 
@@ -162,6 +165,7 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
             stream(*address, Protocol::Syslog)
         }
         SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
+        SourceUrl::Http(address) | SourceUrl::Https(address) => stream(*address, Protocol::Http),
         SourceUrl::SyslogUdp(address) => {
             udp::bind(*address, source.receive_buffer).and_then(|socket| {
                 let address = Place::Udp(socket.local_addr()?);
@@ -169,11 +173,9 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
             })
         }
         // The configuration refuses them.
-        SourceUrl::SyslogUnix(_)
-        | SourceUrl::SyslogUnixgram(_)
-        | SourceUrl::Http(_)
-        | SourceUrl::Https(_)
-        | SourceUrl::Quic(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        SourceUrl::SyslogUnix(_) | SourceUrl::SyslogUnixgram(_) | SourceUrl::Quic(_) => {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
     };
     bound.map_err(|cause| BindError {
         name: source.name.clone(),

@@ -76,18 +76,25 @@ impl DropReason {
 /// Why something was refused at the door; it is not among the received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
+    /// A request did not say who sends it as it should, or wanted to write to an app that is not its
+    /// own.
+    Auth,
+    /// The source has as many requests as it may.
+    Busy,
     /// The stream broke its framing; the session was closed.
     Framing,
     /// A peer did not say who it is as it should: its TLS handshake or its PROXY header failed.
     Handshake,
     /// The frame broke its grammar and the source is strict.
     Malformed,
-    /// No memory was free and the source cannot wait (UDP).
+    /// No memory was free and the source cannot wait (UDP), or not for long (HTTP).
     Memory,
     /// The frame was longer than the limit and the source rejects such.
     Oversize,
     /// The peer has as many sessions as one peer may.
     PeerSessions,
+    /// A request for what there is not: its path, its method, its kind of body.
+    Request,
     /// The source has as many sessions as it may.
     Sessions,
     /// A frame that had begun did not end in time.
@@ -98,13 +105,16 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
+        Self::Auth,
+        Self::Busy,
         Self::Framing,
         Self::Handshake,
         Self::Malformed,
         Self::Memory,
         Self::Oversize,
         Self::PeerSessions,
+        Self::Request,
         Self::Sessions,
         Self::Timeout,
         Self::Kernel,
@@ -114,12 +124,15 @@ impl RejectReason {
     #[must_use]
     pub fn keyword(self) -> &'static str {
         match self {
+            Self::Auth => "auth",
+            Self::Busy => "busy",
             Self::Framing => "framing",
             Self::Handshake => "handshake",
             Self::Malformed => "malformed",
             Self::Memory => "memory",
             Self::Oversize => "oversize",
             Self::PeerSessions => "peer_sessions",
+            Self::Request => "request",
             Self::Sessions => "sessions",
             Self::Timeout => "timeout",
             Self::Kernel => "kernel",

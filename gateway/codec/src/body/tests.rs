@@ -115,7 +115,7 @@ fn logplex_frames_are_told_apart_by_their_counts_alone() {
     let first = text.len() - frames[1].len() - "59 ".len();
     for end in 1..text.len() {
         let is_whole = end == first;
-        let cut = read(Kind::Logplex, text[..end].as_bytes(), &settings());
+        let cut = read(Kind::Logplex, &text.as_bytes()[..end], &settings());
         assert_eq!(cut.is_ok(), is_whole, "cut at {end}");
     }
     for text in ["x", "0 a", "5hello", "-1 x", "99999999999 x", "9999999999 x"] {

@@ -197,7 +197,8 @@ mod tests {
     fn items(text: &str) -> Vec<(&str, &str)> {
         assert!(is_json(text.as_bytes()), "{text}");
         let items = Items::new(text.as_bytes());
-        items.map(|item| (&text[item.name], &text[item.value])).collect()
+        let part = |range| text.get::<Range<usize>>(range).unwrap();
+        items.map(|item| (part(item.name), part(item.value))).collect()
     }
 
     #[test]

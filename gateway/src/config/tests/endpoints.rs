@@ -161,7 +161,8 @@ fn source_urls_are_addresses_of_this_machine() {
     );
     check(
         "syslog://0.0.0.0",
-        "unknown scheme \"syslog\"; supported: relp, relps, syslog+tcp, syslog+tls, syslog+udp",
+        "unknown scheme \"syslog\"; supported: http, https, relp, relps, syslog+tcp, syslog+tls, \
+         syslog+udp",
     );
     check(
         "syslog+tcp://0.0.0.0?framing=lf",
@@ -170,8 +171,8 @@ fn source_urls_are_addresses_of_this_machine() {
     check("relp://0.0.0.0?window=9", "unknown query key \"window\"; allowed for relp: none");
     check(
         "grpcs://0.0.0.0",
-        "scheme \"grpcs\" is not supported yet by this build; supported: relp, relps, \
-         syslog+tcp, syslog+tls, syslog+udp",
+        "scheme \"grpcs\" is not supported yet by this build; supported: http, https, relp, \
+         relps, syslog+tcp, syslog+tls, syslog+udp",
     );
     check("syslog+tcp://0.0.0.0:70000", "port \"70000\" is no port; allowed: 0 to 65535");
 }

@@ -164,6 +164,7 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             frame_timeout: Duration::from_secs(2),
             receive_buffer: 8 << 20,
             window: 128,
+            http: None,
         }
     );
     let relp = &config.sources[2];
@@ -176,6 +177,21 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             cert: "own.pem".into(),
             key: "own.key".into(),
             clients: Clients::Optional("ca.pem".into()),
+        })
+    );
+    let secret = |text: &str| Secret::new(text.to_owned());
+    assert_eq!(
+        config.sources[4].http,
+        Some(SourceHttp {
+            accounts: Accounts {
+                token: Some(secret("t-hunter2")),
+                user: Some(("u".to_owned(), secret("p"))),
+                apps: vec![("a".to_owned(), secret("x")), ("b-c".to_owned(), secret("y"))],
+            },
+            body_max: 1 << 20,
+            requests_max: 7,
+            answer_timeout: Duration::from_secs(2),
+            app_attributes: vec!["service.name".to_owned()],
         })
     );
     assert_eq!(
