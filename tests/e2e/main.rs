@@ -8,6 +8,8 @@ mod delivery;
 mod destinations;
 mod disk;
 mod guests;
+mod http;
+mod http_faults;
 mod https;
 mod peers;
 mod pressure;

@@ -225,11 +225,19 @@ impl Object<'_, '_> {
             }
             Kind::Object | Kind::Array => Value::Json(base),
             Kind::String => Value::Text(self.string(range)),
-            Kind::Number => number(text).unwrap_or(Value::Json(base)),
+            Kind::Number => self.number(text, base),
             Kind::Bool => Value::Bool(text == b"true"),
             Kind::Null => Value::Null,
         };
         self.writer.field(name, value);
+    }
+
+    /// A number as exactly as it can be kept: whole ones beyond 64 bits as they are written, those that
+    /// no reader of JSON could hold as a text.
+    fn number(&self, text: &[u8], base: Span) -> Value {
+        let is_whole = text.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'));
+        let written = if is_whole { Value::Json(base) } else { Value::Text(base) };
+        number(text).unwrap_or(written)
     }
 
     /// Adds the members of an object as fields whose names begin with `prefix`.

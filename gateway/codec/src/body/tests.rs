@@ -149,7 +149,7 @@ fn members_by_their_usual_names_are_parts_and_all_others_are_fields() {
     let batch = one(
         Kind::Json,
         r#" {"@timestamp":"2026-11-21T06:04:42.5Z","level":"WARN","message":"a\u00e9\n","hostname":"h",
-        "app_name":"p","status":200,"ms":1.5,"ok":true,"none":null,"big":18446744073709551616,
+        "app_name":"p","status":200,"ms":1.5,"ok":true,"none":null,"big":18446744073709551616,"huge":1e999,
         "list":[1, {"a":2}],"http":{"path":"/","a":{"b":"c"},"empty":{}},"level2":"x","msg":"second",
         "fields":{"own":1},"time":"no time","pid":7} "#,
     );
@@ -165,6 +165,7 @@ fn members_by_their_usual_names_are_parts_and_all_others_are_fields() {
         ("ok", "Bool(true)"),
         ("none", "Null"),
         ("big", "json 18446744073709551616"),
+        ("huge", "1e999"),
         ("list", "json [1, {\"a\":2}]"),
         ("http.path", "/"),
         ("http.a.b", "c"),

@@ -9,7 +9,7 @@ use logboom_codec::body::{BodyError, Rejections};
 use logboom_codec::inflate::InflateError;
 use serde_json::json;
 
-use crate::telemetry::ledger::RejectReason;
+use crate::telemetry::ledger::{RejectReason, SourceBook};
 
 /// An answer with its body.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -82,9 +82,9 @@ impl Refused {
         }
     }
 
-    /// What it counts as; `None` for one whose records are in the book.
-    pub(super) fn reason(&self) -> Option<RejectReason> {
-        Some(match self {
+    /// Enters it into a book, unless its records are there already.
+    pub(super) fn count(&self, book: &SourceBook) {
+        let reason = match self {
             Self::Path | Self::Method | Self::App | Self::Wait(_) => RejectReason::Request,
             Self::ContentType(..) | Self::ContentEncoding(_) => RejectReason::Request,
             Self::Credentials | Self::OtherApp => RejectReason::Auth,
@@ -94,8 +94,9 @@ impl Refused {
             Self::Broken => RejectReason::Framing,
             Self::Empty | Self::Inflate(_) | Self::Body(_) => RejectReason::Malformed,
             Self::Memory => RejectReason::Memory,
-            Self::Lost | Self::NotInTime => return None,
-        })
+            Self::Lost | Self::NotInTime => return,
+        };
+        book.reject(reason, 1);
     }
 
     /// Seconds after which it may go better.

@@ -121,7 +121,7 @@ pub(super) async fn inflate(
     let mut inflate = Inflate::new(coding, body, limits).map_err(Refused::Inflate)?;
     let mut held = Held::default();
     loop {
-        let step = held.bytes.len().max(STEP_BYTES).min(1 << 20);
+        let step = held.bytes.len().clamp(STEP_BYTES, 1 << 20);
         held.reserve(held.bytes.len() + step, admission).await?;
         if inflate.more(&mut held.bytes, step).map_err(Refused::Inflate)? {
             return Ok(held);

@@ -35,8 +35,9 @@ use super::listener::stopping;
 use super::peer::Peer;
 use crate::config::{Accounts, SourceHttp};
 use crate::net::Stream;
-use answer::Answer;
+use answer::{Answer, taken};
 use memory::Memory;
+use request::Turn;
 
 /// Requests of one HTTP/2 session at a time.
 const STREAMS_MAX: u32 = 100;
@@ -223,6 +224,11 @@ impl Session {
         let http = self.entrance.http.as_ref();
         http.map_or(END_GRACE, |http| http.bounds.time + http.answer_timeout)
     }
+
+    /// How long a request may wait until its records are stored.
+    fn answer_timeout(&self) -> Duration {
+        self.entrance.http.as_ref().map_or(END_GRACE, |http| http.answer_timeout)
+    }
 }
 
 /// Answers a request; never fails.
@@ -233,21 +239,28 @@ where
     let _active = session.activity.begin();
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
-    match request::answer(&parts, body.as_mut(), session).await {
-        Ok(answer) => answer,
+    let form = request::form(&parts);
+    let refused = match request::take(&parts, body.as_mut(), session).await {
+        Ok(Turn::Known(answer)) => return answer,
+        Ok(Turn::Store(order)) => {
+            let waits = order.waits;
+            match store::store(*order, session).await {
+                Ok(stored) => return taken(form, stored.accepted, &stored.rejections, waits),
+                Err(refused) => refused,
+            }
+        }
         Err(refused) => {
+            refused.count(&session.entrance.book);
             // Who is still sending would not hear the answer if the connection were closed on it.
             body::discard(body).await;
-            let entrance = &session.entrance;
-            if let Some(reason) = refused.reason() {
-                entrance.book.reject(reason, 1);
-            }
-            if let Some(left_out) = entrance.throttle.allow() {
-                let (source, peer) = (entrance.name.as_str(), &session.peer);
-                let status = refused.status().as_u16();
-                tracing::warn!(source, %peer, status, reason = %refused, left_out, "request refused");
-            }
-            refused.answer(request::form(&parts))
+            refused
         }
+    };
+    let entrance = &session.entrance;
+    if let Some(left_out) = entrance.throttle.allow() {
+        let (source, peer) = (entrance.name.as_str(), &session.peer);
+        let status = refused.status().as_u16();
+        tracing::warn!(source, %peer, status, reason = %refused, left_out, "request refused");
     }
+    refused.answer(form)
 }

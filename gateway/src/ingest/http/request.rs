@@ -7,15 +7,15 @@ use hyper::Method;
 use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
-use logboom_codec::body::Kind;
 use logboom_codec::body::otlp::Answer as Form;
+use logboom_codec::body::{Kind, Rejections};
 use logboom_codec::inflate::Coding;
 use sha2::{Digest, Sha256};
 
 use super::accounts::{Caller, identify};
 use super::answer::{Answer, Refused, taken};
 use super::memory::{Id, Known};
-use super::store::{Order, store};
+use super::store::Order;
 use super::{Http, Session, body};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -37,12 +37,16 @@ enum Target {
     Otlp,
 }
 
-/// Takes a request whole, stores its records, and answers it.
-pub(super) async fn answer<B>(
-    parts: &Parts,
-    body: B,
-    session: &Arc<Session>,
-) -> Result<Answer, Refused>
+/// What a request comes to.
+pub(super) enum Turn {
+    /// Its records are to be stored.
+    Store(Box<Order>),
+    /// It was stored before.
+    Known(Answer),
+}
+
+/// Takes a request whole.
+pub(super) async fn take<B>(parts: &Parts, body: B, session: &Session) -> Result<Turn, Refused>
 where
     B: Body<Data = Bytes> + Send,
 {
@@ -74,17 +78,14 @@ where
         let bytes = held.bytes.len() / 2 * 5;
         held.reserve(bytes, &entrance.admission).await?;
     }
-    let form = form(parts);
     match id.and_then(|id| http.memory.begin(id)) {
         Some(Known::Stored(accepted)) => {
-            return Ok(taken(form, accepted, &Default::default(), true));
+            return Ok(Turn::Known(taken(form(parts), accepted, &Rejections::default(), true)));
         }
         Some(Known::UnderWay) => return Err(Refused::UnderWay),
         None => {}
     }
-    let order = Order { held, kind, app, turn, id, waits };
-    let stored = store(order, session, http.answer_timeout).await?;
-    Ok(taken(form, stored.accepted, &stored.rejections, waits))
+    Ok(Turn::Store(Box::new(Order { held, kind, app, turn, id, waits })))
 }
 
 /// How an answer to OTLP is written; `None` for any other request.

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use logboom_codec::body::{Body, BodyError, Kind, Rejections};
 use logboom_record::{BATCH_BYTES_MAX, Batch, Receipt, Resolution, UnixNanos};
@@ -39,13 +38,10 @@ pub(super) struct Stored {
     pub(super) rejections: Rejections,
 }
 
-/// Hands the records of a request on and waits for its receipt, for at most `limit`.
-pub(super) async fn store(
-    order: Order,
-    session: &Arc<Session>,
-    limit: Duration,
-) -> Result<Stored, Refused> {
-    let deadline = Instant::now() + limit;
+/// Hands the records of a request on and waits for its receipt, but not for ever. What is refused is
+/// in the book already.
+pub(super) async fn store(order: Order, session: &Arc<Session>) -> Result<Stored, Refused> {
+    let deadline = Instant::now() + session.answer_timeout();
     let waits = order.waits;
     let (resolved, resolution) = oneshot::channel();
     let handing = tokio::spawn(run(order, Arc::clone(session), resolved));
@@ -98,7 +94,10 @@ async fn run(
     match &handed {
         Ok(stored) => accepted.store(stored.accepted, Ordering::Relaxed),
         // What was handed on before is where it is; the sender has to send all of it again.
-        Err(_) => receipt.lose(),
+        Err(refused) => {
+            receipt.lose();
+            refused.count(&entrance.book);
+        }
     }
     handed
 }
