@@ -280,6 +280,66 @@ fn a_body_that_does_not_come_is_answered_408() {
 }
 
 #[test]
+fn f12_many_slow_peers_do_not_disturb_a_normal_one() {
+    const SLOW: usize = 400;
+    let scratch = Scratch::new("http-loris");
+    let (gateway, _) = gateway(&scratch, "http", "frame_timeout = \"3s\"");
+    let address = gateway.source("web");
+    let beginnings: [&[u8]; 4] = [
+        b"",
+        b"POST /ingest/a HT",
+        b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nx",
+        PREFACE,
+    ];
+    let slow: Vec<_> = (0..SLOW)
+        .map(|number| {
+            let mut stream = connect(address);
+            stream.write_all(beginnings[number % 4]).expect("sent");
+            stream
+        })
+        .collect();
+    wait_until("all of them", || {
+        gateway.metrics().sum("logboom_ingest_sessions", &[("source", "web")]) >= SLOW as f64
+    });
+    for _ in 0..100 {
+        assert_eq!(post(address, "/ingest/a", b"x").map(|it| it.0), Some(200));
+    }
+    // Those who have begun a request are sent away; the others may stay for as long as they are idle.
+    wait_until("their end", || rejected(&gateway)["timeout"] == SLOW / 4);
+    assert_eq!(records(&scratch, 100).len(), 100);
+    drop(slow);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn idle_sessions_of_both_versions_do_not_hold_up_a_shutdown_and_requests_are_answered() {
+    let scratch = Scratch::new("http-shutdown");
+    let (gateway, _) = gateway(&scratch, "http", "");
+    let address = gateway.source("web");
+    let mut idle = connect(address);
+    idle.write_all(b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\nx")
+        .expect("sent");
+    let mut answer = String::new();
+    BufReader::new(&idle).read_line(&mut answer).expect("an answer");
+    let mut second = connect(address);
+    second.write_all(&[PREFACE, &frame(4, 0, 0, b"")].concat()).expect("sent");
+    let mut busy = connect(address);
+    busy.write_all(b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\n")
+        .expect("sent");
+    let ending = thread::spawn(move || gateway.shutdown());
+    // The listener is closed first.
+    wait_until("the beginning of the end", || TcpStream::connect(address).is_err());
+    busy.write_all(b"last").expect("sent");
+    let mut answer = String::new();
+    BufReader::new(&busy).read_line(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let ledger = ending.join().expect("a ledger");
+    ledger.assert_balanced();
+    assert_eq!(ledger.source("web", "received"), 2);
+    assert!(ledger.source_drops("web").is_empty(), "{ledger:?}");
+}
+
+#[test]
 fn one_request_more_than_allowed_is_answered_429() {
     let scratch = Scratch::new("http-busy");
     let (gateway, _) = gateway(&scratch, "http", "max_requests = 1");

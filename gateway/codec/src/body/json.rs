@@ -11,7 +11,7 @@ use logboom_record::{Facility, Head, Severity, Span, flags};
 
 use super::lines::{plain, within};
 use super::writer::{Value, Writer};
-use super::{BodyError, Refusal, Turn};
+use super::{APP_BYTES_MAX, BodyError, Refusal, Turn};
 use crate::decode::rfc3339;
 use crate::json::{Items, Kind, inside, is_json, kind, trim, unescape};
 use crate::scan::is_name_byte;
@@ -133,7 +133,9 @@ impl Object<'_, '_> {
             "app_name" => self.text_part(range, |head| &mut head.app_name),
             "proc_id" => self.text_part(range, |head| &mut head.proc_id),
             "msg_id" => self.text_part(range, |head| &mut head.msg_id),
-            "app" => self.text_part(range, |head| &mut head.app),
+            "app" if is_app(inside(self.value(range))) => {
+                self.text_part(range, |head| &mut head.app)
+            }
             "body" | "message" | "msg" => self.text_part(range, |head| &mut head.body),
             "structured_data" => self.structured_data(range),
             "fields" if kind(self.value(range)) == Kind::Object => {
@@ -251,6 +253,12 @@ impl Object<'_, '_> {
             prefix.truncate(length);
         }
     }
+}
+
+/// Whether a text can be a tenant key as it is.
+fn is_app(text: &[u8]) -> bool {
+    let is_plain = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'\\';
+    text.len() <= APP_BYTES_MAX && text.iter().all(is_plain)
 }
 
 /// A name with its escapes undone.

@@ -24,6 +24,23 @@ use writer::Writer;
 /// Rejections that are told by their place; all are counted.
 pub const REJECTIONS_TOLD_MAX: usize = 100;
 
+/// The names of fields that are not their senders' choice: whoever gives ids is to know them before any
+/// other.
+pub const OWN_NAMES: [&str; 9] = [
+    "more",
+    "resource.more",
+    "scope.more",
+    "scope.name",
+    "scope.version",
+    "severity_text",
+    "span_id",
+    "trace_flags",
+    "trace_id",
+];
+
+/// The longest app that a record may name for itself, in bytes.
+const APP_BYTES_MAX: usize = 255;
+
 /// How the records of a body are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -181,6 +181,18 @@ fn members_by_their_usual_names_are_parts_and_all_others_are_fields() {
 }
 
 #[test]
+fn an_app_that_cannot_be_one_is_a_field() {
+    let batch = one(Kind::Json, r#"{"app":"web-shop","body":"x"}"#);
+    assert_eq!(batch.record(0).unwrap().app(), b"web-shop");
+    let long = format!("{{\"app\":\"{}\",\"body\":\"x\"}}", "a".repeat(256));
+    for text in [r#"{"app":"a b","body":"x"}"#, r#"{"app":"a\nb","body":"x"}"#, &long] {
+        let batch = one(Kind::Json, text);
+        let record = batch.record(0).unwrap();
+        assert_eq!((record.app(), fields(record).len()), (&b""[..], 1), "{text}");
+    }
+}
+
+#[test]
 fn unix_times_are_read_by_their_size() {
     for (time, nanos) in [
         ("1795241082", 1_795_241_082_000_000_000),

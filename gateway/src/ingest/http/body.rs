@@ -30,6 +30,8 @@ pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
     permits: Vec<Permit>,
     permitted: usize,
+    /// The most that it will be, as far as that is known.
+    expected: Option<usize>,
 }
 
 impl Held {
@@ -43,8 +45,10 @@ impl Held {
             return Ok(());
         };
         // Doubling keeps the permits few.
-        let step = missing.max(self.permitted).max(STEP_BYTES);
-        let permit = tokio::time::timeout(MEMORY_WAIT, admission.acquire(step)).await;
+        let most =
+            self.expected.map_or(usize::MAX, |expected| expected.max(bytes)) - self.permitted;
+        let step = missing.max(self.permitted.max(STEP_BYTES).min(most));
+        let permit = tokio::time::timeout(MEMORY_WAIT, admission.acquire_body(step)).await;
         self.permits.push(permit.map_err(|_| Refused::Memory)?);
         self.permitted += step;
         Ok(())
@@ -66,8 +70,9 @@ where
     B: Body<Data = Bytes>,
 {
     let mut body = pin!(body);
-    let mut held = Held::default();
     let size = body.size_hint();
+    let expected = size.upper().and_then(|most| usize::try_from(most).ok());
+    let mut held = Held { expected, ..Held::default() };
     if size.lower() > bounds.bytes_max as u64 {
         return Err(Refused::TooLarge(bounds.bytes_max));
     }

@@ -71,6 +71,10 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(source: &SourceHttp, frame_timeout: Duration) -> Self {
+        let mut own = logboom_codec::body::OWN_NAMES.iter();
+        if !own.all(|name| FieldNames::global().intern(name).is_some()) {
+            tracing::error!("no room for names of fields; what records say of themselves is cut");
+        }
         let attributes = if source.app_attributes.is_empty() {
             logboom_codec::body::otlp::APP_ATTRIBUTES.map(str::to_owned).to_vec()
         } else {
@@ -105,7 +109,17 @@ impl Http {
         }
         let take = |left: usize| left.checked_sub(1);
         self.names_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        names.intern(name)
+        let id = names.intern(name);
+        if id.is_none() {
+            self.names_left.fetch_add(1, Ordering::Relaxed);
+        }
+        id
+    }
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 

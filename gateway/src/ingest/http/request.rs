@@ -16,7 +16,7 @@ use super::accounts::{Caller, identify};
 use super::answer::{Answer, Refused, taken};
 use super::memory::{Id, Known};
 use super::store::Order;
-use super::{Http, Session, body};
+use super::{Session, body};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const FRAME_ID: HeaderName = HeaderName::from_static("logplex-frame-id");
@@ -75,7 +75,7 @@ where
     }
     if kind == Kind::OtlpJson {
         // It is written anew beside itself.
-        let bytes = held.bytes.len() / 2 * 5;
+        let bytes = held.bytes.len() * 5 / 2;
         held.reserve(bytes, &entrance.admission).await?;
     }
     match id.and_then(|id| http.memory.begin(id)) {
@@ -153,7 +153,7 @@ fn kind(headers: &HeaderMap, target: &Target) -> Result<Kind, Refused> {
         (Target::Otlp, Some("application/x-protobuf")) => Kind::OtlpProtobuf,
         (Target::Otlp, Some("application/json")) => Kind::OtlpJson,
         (Target::Otlp, _) => {
-            return Err(Refused::ContentType(written.unwrap_or_default(), OTLP_TYPES));
+            return Err(Refused::ContentType(shown(written), OTLP_TYPES));
         }
         // What curl says if it is not told otherwise.
         (_, None | Some("" | "text/plain" | "application/x-www-form-urlencoded")) => Kind::Lines,
@@ -162,9 +162,14 @@ fn kind(headers: &HeaderMap, target: &Target) -> Result<Kind, Refused> {
         }
         (_, Some("application/json")) => Kind::Json,
         (_, Some("application/logplex-1")) => Kind::Logplex,
-        _ => return Err(Refused::ContentType(written.unwrap_or_default(), INGEST_TYPES)),
+        _ => return Err(Refused::ContentType(shown(written), INGEST_TYPES)),
     };
     Ok(kind)
+}
+
+/// As much of what a sender wrote as a message shows.
+fn shown(written: Option<String>) -> String {
+    written.unwrap_or_default().chars().take(64).collect()
 }
 
 /// How the body is compressed. Several codings, one in the other, nobody needs.
@@ -178,7 +183,9 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Refused> {
     match written.trim() {
         "" => Ok(None),
         plain if plain.eq_ignore_ascii_case("identity") => Ok(None),
-        token => Coding::from_token(token).map(Some).ok_or(Refused::ContentEncoding(written)),
+        token => Coding::from_token(token)
+            .map(Some)
+            .ok_or_else(|| Refused::ContentEncoding(shown(Some(written.clone())))),
     }
 }
 
@@ -206,9 +213,93 @@ fn request_id(headers: &HeaderMap, app: Option<&str>, body: &[u8]) -> Option<Id>
     Some(digest.finalize().into())
 }
 
-/// The limits and the memory of a source's HTTP.
-impl std::fmt::Debug for Http {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http").field("bounds", &self.bounds).finish_non_exhaustive()
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn paths_name_apps_with_escapes() {
+        for (path, app) in [
+            ("/ingest", None),
+            ("/ingest/", None),
+            ("/ingest/a", Some("a")),
+            ("/ingest/a%2Fb%c3%a9", Some("a/bé")),
+        ] {
+            let expected = Target::Ingest(app.map(str::to_owned));
+            assert_eq!(target(path).unwrap(), expected, "{path}");
+        }
+        assert_eq!(target("/v1/logs").unwrap(), Target::Otlp);
+        let long = format!("/ingest/{}", "a".repeat(256));
+        for path in ["/ingest/a/b", "/ingest/%", "/ingest/%0", "/ingest/%20", "/ingest/%ff", &long]
+        {
+            assert!(matches!(target(path), Err(Refused::App)), "{path}");
+        }
+        for path in ["/", "", "ingest", "/v1", "/v1/logs/", "/ingested", "/v1/traces", "*"] {
+            assert!(matches!(target(path), Err(Refused::Path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_caller_of_one_app_writes_to_no_other() {
+        let shop = || Caller::App("shop".to_owned());
+        let ingest = |app: Option<&str>| Target::Ingest(app.map(str::to_owned));
+        let own = Some("shop".to_owned());
+        assert_eq!(app(&ingest(Some("shop")), shop()).unwrap(), own);
+        assert_eq!(app(&ingest(None), shop()).unwrap(), own);
+        assert_eq!(app(&Target::Otlp, shop()).unwrap(), own);
+        assert!(matches!(app(&ingest(Some("blog")), shop()), Err(Refused::OtherApp)));
+        assert_eq!(app(&ingest(Some("blog")), Caller::Anybody).unwrap().as_deref(), Some("blog"));
+        assert_eq!(app(&ingest(None), Caller::Anybody).unwrap(), None);
+    }
+
+    #[test]
+    fn kinds_and_codings_are_read_from_their_headers() {
+        let of = |value: &str, target: &Target| kind(&headers(&[("content-type", value)]), target);
+        let ingest = Target::Ingest(None);
+        assert_eq!(kind(&HeaderMap::new(), &ingest).unwrap(), Kind::Lines);
+        assert_eq!(of("Text/Plain ; charset=x", &ingest).unwrap(), Kind::Lines);
+        assert_eq!(of("application/json", &ingest).unwrap(), Kind::Json);
+        assert_eq!(of("application/json", &Target::Otlp).unwrap(), Kind::OtlpJson);
+        assert!(of("application/x-protobuf", &ingest).is_err());
+        assert!(of("text/plain", &Target::Otlp).is_err());
+        let coded = |values: &[&str]| {
+            let pairs: Vec<_> = values.iter().map(|value| ("content-encoding", *value)).collect();
+            let mut all = HeaderMap::new();
+            for (name, value) in pairs {
+                all.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            }
+            coding(&all)
+        };
+        assert_eq!(coded(&[]).unwrap(), None);
+        assert_eq!(coded(&["Identity"]).unwrap(), None);
+        assert_eq!(coded(&["gzip"]).unwrap(), Some(Coding::Gzip));
+        assert!(coded(&["gzip, gzip"]).is_err() && coded(&["gzip", "zstd"]).is_err());
+    }
+
+    #[test]
+    fn an_id_stands_for_one_body_of_one_sender() {
+        let id = |pairs: &[(&'static str, &str)], body: &str| {
+            request_id(&headers(pairs), Some("app"), body.as_bytes())
+        };
+        assert_eq!(id(&[], "x"), None);
+        let first = id(&[("logplex-frame-id", "1"), ("logplex-drain-token", "d")], "x");
+        assert_eq!(first, id(&[("logplex-frame-id", "1"), ("logplex-drain-token", "d")], "x"));
+        for other in [
+            id(&[("logplex-frame-id", "2"), ("logplex-drain-token", "d")], "x"),
+            id(&[("logplex-frame-id", "1"), ("logplex-drain-token", "e")], "x"),
+            id(&[("logplex-frame-id", "1"), ("logplex-drain-token", "d")], "y"),
+            id(&[("logplex-frame-id", "1d")], "x"),
+        ] {
+            assert!(other.is_some() && other != first);
+        }
     }
 }

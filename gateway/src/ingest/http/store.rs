@@ -87,19 +87,29 @@ async fn run(
     let accepted = Arc::new(AtomicUsize::new(0));
     let receipt = promise(order.id, memory, Arc::clone(&accepted), resolved);
     let mut give_up = entrance.give_up.clone();
+    let mut stored = Stored::default();
     let handed = tokio::select! {
-        handed = hand_on(order, &session, &receipt) => handed,
+        handed = hand_on(order, &session, &receipt, &mut stored) => handed,
         () = stopping(&mut give_up) => Err(Refused::Lost),
     };
+    let rejections = &stored.rejections;
+    for (reason, count) in [
+        (RejectReason::Oversize, rejections.too_long),
+        (RejectReason::Malformed, rejections.malformed),
+    ] {
+        if count > 0 {
+            entrance.book.reject(reason, count);
+        }
+    }
     match &handed {
-        Ok(stored) => accepted.store(stored.accepted, Ordering::Relaxed),
+        Ok(()) => accepted.store(stored.accepted, Ordering::Relaxed),
         // What was handed on before is where it is; the sender has to send all of it again.
         Err(refused) => {
             receipt.lose();
             refused.count(&entrance.book);
         }
     }
-    handed
+    handed.map(|()| stored)
 }
 
 /// Waits for memory, but not for long.
@@ -112,7 +122,8 @@ async fn hand_on(
     order: Order,
     session: &Session,
     receipt: &Arc<Receipt>,
-) -> Result<Stored, Refused> {
+    stored: &mut Stored,
+) -> Result<(), Refused> {
     // What waits behind this for its receipt is bounded by the memory that its records have.
     let Order { held, kind, app, turn: _turn, .. } = order;
     let entrance = &session.entrance;
@@ -121,7 +132,6 @@ async fn hand_on(
     let mut scratch = Vec::new();
     let opened: Result<Body<'_>, BodyError> = Body::open(kind, &held.bytes, &mut scratch);
     let mut body = opened.map_err(Refused::Body)?;
-    let mut stored = Stored::default();
     let received = UnixNanos::now();
     loop {
         // Small bodies get small arenas; a batch is filled up to its limit and not beyond.
@@ -140,16 +150,9 @@ async fn hand_on(
         if is_over {
             break;
         }
+        // A large body is some milliseconds of work at a time.
+        tokio::task::yield_now().await;
     }
-    let (book, rejections) = (&entrance.book, &stored.rejections);
-    book.received_bytes.add(held.bytes.len());
-    for (reason, count) in [
-        (RejectReason::Oversize, rejections.too_long),
-        (RejectReason::Malformed, rejections.malformed),
-    ] {
-        if count > 0 {
-            book.reject(reason, count);
-        }
-    }
-    Ok(stored)
+    entrance.book.received_bytes.add(held.bytes.len());
+    Ok(())
 }
