@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A WebAssembly-extensible log gateway: syslog in, sandboxed guests, capped delivery out.
+/// A WebAssembly-extensible log gateway: syslog and HTTP in, sandboxed guests, capped delivery out.
 #[derive(Debug, Parser)]
 #[command(name = "logboom", version, about)]
 struct Arguments {

@@ -9,6 +9,8 @@ mod delivery;
 mod destinations;
 mod disk;
 mod guests;
+mod http;
+mod http_faults;
 mod https;
 mod limits;
 mod peers;

@@ -35,6 +35,8 @@ pub enum PeerKind {
     Openssl,
     /// curl.
     Curl,
+    /// The `zstd` command.
+    Zstd,
     /// A C compiler.
     Compiler,
 }
@@ -54,6 +56,7 @@ impl PeerKind {
             Self::Haproxy => on_path("haproxy"),
             Self::Openssl => on_path("openssl"),
             Self::Curl => on_path("curl"),
+            Self::Zstd => on_path("zstd"),
             Self::Compiler => on_path("cc"),
             Self::SyslogNg => {
                 Some(syslog_ng_root().join("usr/sbin/syslog-ng")).filter(|path| path.is_file())
@@ -255,7 +258,29 @@ fn configuration(folder: &Scratch, name: &str, config: &str) -> PathBuf {
 }
 
 fn syslog_ng_root() -> PathBuf {
-    repository().join(".peers/syslog-ng")
+    peers().join("syslog-ng")
+}
+
+/// Where `tests/setup` puts what it does not install by packages.
+fn peers() -> PathBuf {
+    std::env::var_os("LOGBOOM_PEERS").map_or_else(|| repository().join(".peers"), PathBuf::from)
+}
+
+/// A Python that can import a module, which `tests/setup` installs; `None`, with a message, where
+/// there is none.
+///
+/// # Panics
+/// Then, with `CI=true`.
+#[must_use]
+pub fn python_with(module: &str) -> Option<PathBuf> {
+    let python = peers().join("python/bin/python3");
+    let mut command = Command::new(&python);
+    command.arg("-c").arg(format!("import {module}")).stderr(Stdio::null());
+    let has_it = command.status().is_ok_and(|status| status.success());
+    if !has_it {
+        skip(&format!("Python's {module} is not installed; run tests/setup"));
+    }
+    has_it.then_some(python)
 }
 
 /// True where rsyslog's folder of modules, which is named after the architecture, has this one.

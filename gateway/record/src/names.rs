@@ -53,6 +53,14 @@ impl Facility {
         "local3", "local4", "local5", "local6", "local7",
     ];
 
+    /// The facility a keyword names, upper or lower case.
+    #[must_use]
+    pub fn from_keyword(word: &[u8]) -> Option<Self> {
+        let is = |known: &&str| known.as_bytes().eq_ignore_ascii_case(word);
+        let found = Self::KEYWORDS.iter().position(is)?;
+        u8::try_from(found).ok().map(Self)
+    }
+
     /// The keyword; values above 23 read as `local7`.
     #[must_use]
     pub fn keyword(self) -> &'static str {

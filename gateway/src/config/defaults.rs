@@ -102,6 +102,19 @@ pub(super) const HANDSHAKE_TIMEOUT: Bounds<Duration> = Bounds {
     most: Duration::from_secs(300),
 };
 
+/// What a collector sends at once is some MiB; sixteen of these use up the default memory. Ours.
+pub(super) const MAX_BODY: Bounds<usize> = Bounds { default: 16 * MIB, least: KIB, most: GIB };
+
+/// Some hundred senders with a few requests each. Ours.
+pub(super) const MAX_REQUESTS: Bounds<usize> = Bounds { default: 1000, least: 1, most: 100_000 };
+
+/// As long as senders usually wait for an answer. Ours.
+pub(super) const ANSWER_TIMEOUT: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(30),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(600),
+};
+
 /// Longer than the keep-alive marks of common senders, short enough that half-open sessions go.
 /// Ours.
 pub(super) const IDLE: Bounds<Duration> = Bounds {

@@ -9,7 +9,7 @@ use super::unit::{DURATION_ALLOWED, SIZE_ALLOWED};
 use super::url::UrlError;
 
 /// How many names a message lists before it says how many more there are.
-const NAMES_LISTED_MAX: usize = 24;
+const NAMES_LISTED_MAX: usize = 40;
 
 /// How many characters of a value a message shows.
 const VALUE_SHOWN_MAX: usize = 60;
@@ -261,7 +261,9 @@ pub enum ProblemKind {
         error: SecretError,
     },
     /// `${env:NAME}` where no secret is.
-    #[error("{key} holds ${{env:…}}, which only secrets may; allowed there: auth_key")]
+    #[error(
+        "{key} holds ${{env:…}}, which only secrets may; allowed there: auth_key, password, token, tokens"
+    )]
     NoSecret {
         /// The key.
         key: String,
@@ -556,7 +558,7 @@ mod tests {
     fn long_values_and_lists_are_cut() {
         assert_eq!(quote("a\nb"), r#""a\nb""#);
         assert_eq!(quote(&"x".repeat(70)).chars().count(), 63);
-        let names: Vec<String> = (0..30).map(|index| format!("n{index}")).collect();
-        assert!(list(&names).ends_with("n23 and 6 more"));
+        let names: Vec<String> = (0..46).map(|index| format!("n{index}")).collect();
+        assert!(list(&names).ends_with("n39 and 6 more"));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::destination::{RELP_PORT, SYSLOG_PORT, SYSLOG_TLS_PORT};
 use super::network::Cidr;
+use super::source_http::SourceHttp;
 use super::template::AppTemplate;
 use super::url::{Host, Parts, Schemes, UrlError, unescape};
 
@@ -23,6 +24,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The schemes of sources.
 const SCHEMES: Schemes = Schemes {
     supported: &[
+        "http",
+        "https",
         "relp",
         "relps",
         "syslog+tcp",
@@ -32,7 +35,7 @@ const SCHEMES: Schemes = Schemes {
         "syslog+unixgram",
     ],
     aliases: &[],
-    planned: &["grpc", "grpcs", "http", "https", "quic"],
+    planned: &["grpc", "grpcs", "quic"],
 };
 
 /// A configured entrance.
@@ -82,6 +85,8 @@ pub struct Source {
     pub mode: u32,
     /// Records taken from a session and not yet answered; of use for RELP alone.
     pub window: usize,
+    /// What it needs to speak HTTP: there with `http` and `https`, and only there.
+    pub http: Option<SourceHttp>,
 }
 
 /// The TLS of a source. All files are PEM.
@@ -256,6 +261,12 @@ impl SourceUrl {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::SyslogTls(_) | Self::Relps(_) | Self::Https(_) | Self::Quic(_))
+    }
+
+    /// Whether it speaks HTTP.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Https(_))
     }
 
     /// The scheme, without a colon.

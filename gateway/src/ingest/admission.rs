@@ -21,6 +21,9 @@ const SPARES_MAX: usize = 24;
 #[derive(Debug)]
 pub struct Admission {
     units: Arc<Semaphore>,
+    /// Half of it, which is all that bodies of requests may have: the batches that are made of them
+    /// find the other half.
+    bodies: Arc<Semaphore>,
     units_max: usize,
     spare_arenas: Mutex<Vec<Vec<u8>>>,
     spare_rows: Mutex<Vec<Vec<u32>>>,
@@ -30,7 +33,8 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Permit {
     /// None only if the semaphore was closed, which it never is.
-    _held: Option<OwnedSemaphorePermit>,
+    held: Option<OwnedSemaphorePermit>,
+    _body: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
@@ -40,6 +44,7 @@ impl Admission {
         let units_max = (bytes_max / UNIT).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             units: Arc::new(Semaphore::new(units_max)),
+            bodies: Arc::new(Semaphore::new(units_max.div_ceil(2))),
             units_max,
             spare_arenas: Mutex::default(),
             spare_rows: Mutex::default(),
@@ -84,14 +89,40 @@ impl Admission {
     pub async fn acquire(&self, bytes: usize) -> Permit {
         let held = Arc::clone(&self.units).acquire_many_owned(self.units(bytes)).await;
         // The semaphore is never closed.
-        Permit { _held: held.ok() }
+        Permit { held: held.ok(), _body: None }
+    }
+
+    /// Waits for a share of `bytes` for a body of a request, of which there is half as much. Cancel
+    /// safe.
+    pub async fn acquire_body(&self, bytes: usize) -> Permit {
+        let half = u32::try_from(self.units_max.div_ceil(2)).unwrap_or(u32::MAX);
+        let units = self.units(bytes).min(half);
+        let body = Arc::clone(&self.bodies).acquire_many_owned(units).await;
+        let held = Arc::clone(&self.units).acquire_many_owned(units).await;
+        Permit { held: held.ok(), _body: body.ok() }
+    }
+
+    /// Makes a share one of `bytes`: gives back what is too much, waits for what is missing. Cancel
+    /// safe.
+    pub async fn resize(&self, permit: &mut Permit, bytes: usize) {
+        let wanted = self.units(bytes) as usize;
+        let Some(held) = &mut permit.held else { return };
+        let has = held.num_permits();
+        if has > wanted {
+            drop(held.split(has - wanted));
+            return;
+        }
+        let missing = u32::try_from(wanted - has).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.units).acquire_many_owned(missing).await {
+            held.merge(more);
+        }
     }
 
     /// A share of `bytes` if there is room now.
     #[must_use]
     pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
         let held = Arc::clone(&self.units).try_acquire_many_owned(self.units(bytes));
-        held.ok().map(|held| Permit { _held: Some(held) })
+        held.ok().map(|held| Permit { held: Some(held), _body: None })
     }
 }
 
@@ -130,6 +161,17 @@ mod tests {
         assert_eq!(admission.used(), 0);
         let share = admission.try_acquire(257).unwrap();
         assert_eq!(admission.used(), 512);
+        let mut share = share;
+        admission.resize(&mut share, 1024).await;
+        assert_eq!(admission.used(), 1024);
+        admission.resize(&mut share, 1).await;
+        assert_eq!(admission.used(), 256);
         drop(share);
+        assert_eq!(admission.used(), 0);
+        let body = admission.acquire_body(1 << 30).await;
+        assert_eq!(admission.used(), 512);
+        drop(admission.acquire(512).await);
+        drop(body);
+        assert_eq!(admission.used(), 0);
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use logboom_codec::body::Settings;
 use logboom_codec::decode::{Decoder, Format, Mode};
 use logboom_codec::framing::{Frame, Framer, Framing, Oversize, trim};
-use logboom_codec::inflate::{inflate_message, is_compressed_message};
+use logboom_codec::inflate::session::{inflate_message, is_compressed_message};
 use logboom_record::{Batch, Head, Receipt, Record, STRIDE, Span, UnixNanos, app_hash, flags};
 use tokio::sync::watch;
 
+use super::http::Http;
 use super::peer::{Peer, Senders, sign};
 use super::{Admission, Common, Intake, Service};
 use crate::config::{self, Cidr, Source, TemplatePart};
@@ -47,6 +49,8 @@ pub(super) struct Entrance {
     pub(super) inflates: bool,
     /// Whether who sent a record is among its fields.
     pub(super) has_peer_fields: bool,
+    /// What only HTTP needs.
+    pub(super) http: Option<Http>,
     framing: Framing,
     oversize: Oversize,
     decoder: Decoder,
@@ -116,10 +120,18 @@ impl Entrance {
             proxies: source.proxy_protocol.clone(),
             inflates: source.compression == config::Compression::Auto,
             has_peer_fields: source.peer_fields,
+            http: source.http.as_ref().map(|http| Http::new(http, source.frame_timeout)),
             framing,
             oversize,
             decoder: Decoder::new(format, mode),
             app,
+        }
+    }
+
+    /// Takes over what an entrance remembers of its peers from the one before it.
+    pub(super) fn inherit(&mut self, before: &Self) {
+        if let (Some(own), Some(before)) = (&mut self.http, &before.http) {
+            own.inherit(before);
         }
     }
 
@@ -199,23 +211,62 @@ impl Entrance {
             self.book.reject(RejectReason::Malformed, malformed);
         }
         let mut batch = Batch::from_rows(arena, rows, received);
-        self.render_apps(&mut batch);
+        self.render_apps(&mut batch, false);
         if self.has_peer_fields {
             sign(&mut batch, senders, &kept);
         }
-        self.book.received.add(batch.len());
         self.book.received_bytes.add(bytes);
-        self.book.in_pipeline.enter(batch.len());
+        self.enter(&batch);
         batch
     }
 
-    /// Fills in tenant keys that are not a part of the record as it stands.
-    fn render_apps(&self, batch: &mut Batch) {
+    /// How bodies of requests are read.
+    pub(super) fn body_settings(&self, app_attributes: Vec<String>) -> Settings {
+        Settings {
+            decoder: self.decoder,
+            record_bytes_max: self.record_bytes_max,
+            oversize: self.oversize,
+            app_attributes,
+        }
+    }
+
+    /// Gives the records of a body their tenant keys, which is `app` where that is given, and their
+    /// sender. A record that names its app itself keeps it if `app` is not given.
+    pub(super) fn complete(&self, batch: &mut Batch, app: Option<&str>, peer: &Peer) {
+        match app {
+            Some(app) => constant_app(batch, app.as_bytes()),
+            None => self.render_apps(batch, true),
+        }
+        if self.has_peer_fields {
+            sign(batch, Senders::One(peer), &vec![0; batch.len()]);
+        }
+    }
+
+    /// Enters a batch into the book.
+    pub(super) fn enter(&self, batch: &Batch) {
+        self.book.received.add(batch.len());
+        self.book.in_pipeline.enter(batch.len());
+    }
+
+    /// Fills in tenant keys that are not a part of the record as it stands. With `is_bare` no key was
+    /// filled in before, and one that a record has is its own.
+    fn render_apps(&self, batch: &mut Batch, is_bare: bool) {
         match &self.app {
-            AppFrom::Program | AppFrom::Host => {}
-            AppFrom::Constant(text) => {
-                let span = batch.append(text);
+            AppFrom::Program | AppFrom::Host if !is_bare => {}
+            AppFrom::Constant(text) if !is_bare => constant_app(batch, text),
+            AppFrom::Program | AppFrom::Host | AppFrom::Constant(_) => {
+                let constant = match &self.app {
+                    AppFrom::Constant(text) => batch.append(text),
+                    _ => Span::NONE,
+                };
                 for index in 0..batch.len() {
+                    let Some(head) = batch.record(index).map(|record| record.head()) else { break };
+                    let span = match &self.app {
+                        _ if !head.app.is_empty() => head.app,
+                        AppFrom::Program => head.app_name,
+                        AppFrom::Host => head.host,
+                        _ => constant,
+                    };
                     batch.set_app(index, span);
                 }
             }
@@ -225,6 +276,11 @@ impl Entrance {
                 for index in 0..batch.len() {
                     text.clear();
                     if let Some(record) = batch.record(index) {
+                        if is_bare && !record.app().is_empty() {
+                            let span = record.head().app;
+                            batch.set_app(index, span);
+                            continue;
+                        }
                         render(parts, record, &mut text);
                     }
                     if text != last.0 {
@@ -244,6 +300,14 @@ impl Entrance {
         }
         let permit = self.admission.acquire(batch.footprint()).await;
         self.intake.take(batch, permit, receipt).await;
+    }
+}
+
+/// Gives all records one tenant key.
+fn constant_app(batch: &mut Batch, app: &[u8]) {
+    let span = batch.append(app);
+    for index in 0..batch.len() {
+        batch.set_app(index, span);
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::entrance::{Entrance, Gate};
 use super::peer::Peer;
 use super::relp::{self, Resends};
-use super::{tcp, unix};
+use super::{http, tcp, unix};
 use crate::net::{AcceptError, Stream};
 use crate::telemetry::ledger::RejectReason;
 
@@ -41,6 +41,7 @@ pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(super) enum Protocol {
     Syslog,
     Relp,
+    Http,
 }
 
 /// Where sessions come in.
@@ -138,7 +139,7 @@ pub(super) async fn serve(door: Door, gate: Arc<Gate>) {
 
 /// Serves one connection, once it is admitted, until one of the sides ends it.
 async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, memory: Arc<Memory>) {
-    let _open = Open::of(&entrance);
+    let _open = Open::of(Arc::clone(&entrance));
     let (tcp, address, protocol) = match arrival {
         Arrival::Unix(stream) => return tcp::session(stream, &peer, &entrance).await,
         Arrival::Tcp(tcp, address, protocol) => (tcp, address, protocol),
@@ -156,6 +157,7 @@ async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, memory: 
     match protocol {
         Protocol::Syslog => tcp::session(stream, &peer, &entrance).await,
         Protocol::Relp => relp::session(stream, &peer, &entrance, &memory.resends).await,
+        Protocol::Http => http::session(stream, peer, entrance).await,
     }
 }
 
@@ -247,16 +249,16 @@ impl Refused {
 }
 
 /// A session in the book for as long as it lasts, however it ends.
-struct Open<'a>(&'a Entrance);
+struct Open(Arc<Entrance>);
 
-impl<'a> Open<'a> {
-    fn of(entrance: &'a Entrance) -> Self {
+impl Open {
+    fn of(entrance: Arc<Entrance>) -> Self {
         entrance.book.sessions.enter(1);
         Self(entrance)
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.book.sessions.leave(1);
     }

@@ -9,6 +9,7 @@
 
 mod admission;
 mod entrance;
+mod http;
 mod listener;
 mod peer;
 mod relp;
@@ -86,7 +87,9 @@ impl Listening {
         }
         let service = Service { book, intake: Arc::clone(&self.gate.load().intake), tls };
         let shutdown = self.stop.subscribe();
-        self.gate.store(Arc::new(Entrance::new(source, service, common, shutdown)));
+        let mut entrance = Entrance::new(source, service, common, shutdown);
+        entrance.inherit(&self.gate.load());
+        self.gate.store(Arc::new(entrance));
         if let Place::Path(path) = &self.address
             && let Err(error) = unix::set_mode(path, source.mode)
         {
@@ -172,6 +175,7 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
             stream(*address, Protocol::Syslog)
         }
         SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
+        SourceUrl::Http(address) | SourceUrl::Https(address) => stream(*address, Protocol::Http),
         SourceUrl::SyslogUdp(address) => udp::bind(*address, source.sockets, source.receive_buffer)
             .and_then(|sockets| {
                 let first = sockets.first().map_or(Ok(*address), UdpSocket::local_addr)?;
@@ -190,9 +194,7 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
             })
         }
         // The configuration refuses them.
-        SourceUrl::Http(_) | SourceUrl::Https(_) | SourceUrl::Quic(_) => {
-            Err(std::io::ErrorKind::Unsupported.into())
-        }
+        SourceUrl::Quic(_) => Err(std::io::ErrorKind::Unsupported.into()),
     };
     bound.map_err(|cause| BindError {
         name: source.name.clone(),

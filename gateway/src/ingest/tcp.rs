@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 
 use logboom_codec::framing::{Frame, Framer, FramingError};
-use logboom_codec::inflate::{InflateError, Inflater, is_compressed_message, is_zlib};
+use logboom_codec::inflate::session::{InflateError, Inflater, is_compressed_message, is_zlib};
 use logboom_record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use tokio::net::UnixStream;
 use tokio::time::Instant;

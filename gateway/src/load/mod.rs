@@ -23,6 +23,7 @@
 //! order to keep. One record in ten carries ` status=503 `, the others ` status=200 `.
 
 mod cut;
+mod http;
 mod message;
 mod progress;
 mod receive;
@@ -53,8 +54,8 @@ const END_CHECK: Duration = Duration::from_millis(5);
 pub enum LoadError {
     /// The URL is not one that load can be sent to or received on.
     #[error(
-        "url {url:?}: {problem}; allowed: syslog+tcp://HOST:PORT?framing=octet|lf and \
-         syslog+udp://HOST:PORT"
+        "url {url:?}: {problem}; allowed: syslog+tcp://HOST:PORT?framing=octet|lf, \
+         syslog+udp://HOST:PORT and http://HOST:PORT/PATH"
     )]
     Url {
         /// The URL as given.

@@ -17,7 +17,8 @@ const UDP_BUFFER_BYTES: usize = 8 << 20;
 /// What to receive, and when to end. `logboom receive --help` shows the same.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReceiveOptions {
-    /// Where to listen: syslog+tcp://HOST:PORT and syslog+udp://HOST:PORT; framing is detected
+    /// Where to listen: syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT, http://HOST:PORT (logplex
+    /// bodies); framing is detected
     #[arg(required = true)]
     pub urls: Vec<LoadUrl>,
     /// End when this many records have come; exit 1 unless all came once and in order
@@ -163,10 +164,10 @@ impl Receiver {
             let failed = |source| LoadError::Listen { url: url.to_string(), source };
             let shared = Arc::clone(&receiver.shared);
             let (actual, run): (_, Box<dyn FnOnce() + Send>) = match url.transport {
-                Transport::Tcp => {
+                transport @ (Transport::Tcp | Transport::Http) => {
                     let listener = open_tcp(address, options.receive_buffer).map_err(failed)?;
                     let actual = listener.local_addr().map_err(failed)?;
-                    (actual, Box::new(move || accept_all(&listener, &shared, index)))
+                    (actual, Box::new(move || accept_all(&listener, &shared, index, transport)))
                 }
                 Transport::Udp => {
                     let socket = open_udp(address, options.receive_buffer).map_err(failed)?;
@@ -234,7 +235,7 @@ impl Receiver {
         self.shared.stop();
         for (transport, address) in self.addresses.drain(..) {
             // A blocked accept only sees the flag when somebody comes.
-            if transport == Transport::Tcp {
+            if transport != Transport::Udp {
                 drop(TcpStream::connect(address));
             }
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::http::Client;
 use super::message::{Block, Shape};
 use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, Transport, pause};
 
@@ -21,7 +22,8 @@ const APPS_MAX: usize = 1_000_000;
 /// What to send. `logboom send --help` shows the same.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SendOptions {
-    /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf or syslog+udp://HOST:PORT
+    /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf, syslog+udp://HOST:PORT, or
+    /// http://HOST:PORT/ingest/APP, where what is answered 200 counts as sent
     pub url: LoadUrl,
     /// Records to send, over all connections
     #[arg(long, default_value_t = 1_000_000)]
@@ -196,6 +198,14 @@ impl Connection<'_> {
                 })?;
                 close(&stream);
                 Ok(sent)
+            }
+            Transport::Http => {
+                let (authority, path) = (&self.options.url.authority, &self.options.url.path);
+                let client = Client::new(self.connect()?, authority, path);
+                let mut client = client.map_err(|source| self.broken(0, source))?;
+                self.send_all(&mut block, |block, from, count| {
+                    client.send(block.frames(from, count))
+                })
             }
             Transport::Udp => {
                 let socket = self.bind().map_err(|source| self.broken(0, source))?;

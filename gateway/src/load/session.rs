@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::cut::{Counter, Cutter, NotFramed};
 use super::progress::{Progress, lock};
-use super::{END_CHECK, MESSAGE_BYTES_MAX, STOP_CHECK, pause};
+use super::{END_CHECK, MESSAGE_BYTES_MAX, STOP_CHECK, Transport, http, pause};
 
 /// Bytes of one read from a stream.
 const READ_BYTES: usize = 256 * 1024;
@@ -17,7 +17,12 @@ const READ_BYTES: usize = 256 * 1024;
 const READ_BYTES_SLOW: usize = 4 * 1024;
 
 /// Accepts sessions, each with a thread of its own, until the receiver stops.
-pub(super) fn accept_all(listener: &TcpListener, shared: &Arc<Progress>, index: usize) {
+pub(super) fn accept_all(
+    listener: &TcpListener,
+    shared: &Arc<Progress>,
+    index: usize,
+    transport: Transport,
+) {
     for stream in listener.incoming() {
         if shared.is_stopped() {
             return;
@@ -29,9 +34,13 @@ pub(super) fn accept_all(listener: &TcpListener, shared: &Arc<Progress>, index: 
         };
         shared.begin_session(index);
         let session = Arc::clone(shared);
-        let thread = thread::Builder::new()
-            .name(format!("session-{index}"))
-            .spawn(move || read_stream(stream, &session, index));
+        let thread =
+            thread::Builder::new().name(format!("session-{index}")).spawn(
+                move || match transport {
+                    Transport::Http => http::serve(stream, &session, index),
+                    Transport::Tcp | Transport::Udp => read_stream(stream, &session, index),
+                },
+            );
         if let Ok(thread) = thread {
             lock(&shared.sessions).push(thread);
         }

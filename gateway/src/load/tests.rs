@@ -37,6 +37,7 @@ fn what_is_sent_arrives_once_and_in_order() {
         ("syslog+tcp", LoadFraming::Lf, 3, 10, 200, 1),
         ("syslog+tcp", LoadFraming::Octet, 2, 300, 60_000, 3),
         ("syslog+udp", LoadFraming::Octet, 2, 5_000, 200, 5),
+        ("http", LoadFraming::Octet, 3, 50_003, 200, 7),
     ] {
         let udp = scheme == "syslog+udp";
         let receiver = receiver(vec![any(scheme)], |it| it.expect = Some(count));
@@ -315,12 +316,16 @@ fn urls_are_read_or_refused_with_a_reason() {
         ("syslog://localhost:1/?framing=octet", "syslog+tcp://localhost:1"),
         ("syslog+tcp://[::1]:514?framing=lf", "syslog+tcp://[::1]:514?framing=lf"),
         ("syslog+udp://h:9", "syslog+udp://h:9"),
+        ("http://h:9", "http://h:9/ingest"),
+        ("http://h:9/ingest/a", "http://h:9/ingest/a"),
     ] {
         assert_eq!(url.parse::<LoadUrl>().unwrap().to_string(), shown);
     }
     for (url, problem) in [
         ("127.0.0.1:514", "it has no scheme"),
-        ("http://a:1", "scheme \"http\" is not known here"),
+        ("ftp://a:1", "scheme \"ftp\" is not known here"),
+        ("http://a", "\"a\" is not HOST:PORT"),
+        ("http://a:1/b?c=d", "\"c=d\" is not an option of this URL"),
         ("syslog+tcp://a", "\"a\" is not HOST:PORT"),
         ("syslog+tcp://:5", "\":5\" is not HOST:PORT"),
         ("syslog+tcp://a:70000", "\"a:70000\" is not HOST:PORT"),

@@ -13,6 +13,8 @@ pub enum Transport {
     Tcp,
     /// One record a datagram. Source: RFC 5426.
     Udp,
+    /// Requests of HTTP/1.1 with octet-counted bodies (`application/logplex-1`).
+    Http,
 }
 
 /// How records are set apart on a stream when sending. A receiver sees by the first byte which of
@@ -25,7 +27,8 @@ pub enum LoadFraming {
     Lf,
 }
 
-/// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf` or `syslog+udp://HOST:PORT`.
+/// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf`, `syslog+udp://HOST:PORT` or
+/// `http://HOST:PORT/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadUrl {
     /// Stream or datagrams.
@@ -34,6 +37,8 @@ pub struct LoadUrl {
     pub authority: String,
     /// Framing of what is sent; octet counting unless given.
     pub framing: LoadFraming,
+    /// Where requests go, with its `/`; empty but for HTTP.
+    pub path: String,
 }
 
 impl LoadUrl {
@@ -44,6 +49,7 @@ impl LoadUrl {
             transport: Transport::Tcp,
             authority: address.to_string(),
             framing: LoadFraming::Octet,
+            path: String::new(),
         }
     }
 
@@ -51,6 +57,12 @@ impl LoadUrl {
     #[must_use]
     pub fn udp(address: SocketAddr) -> Self {
         Self { transport: Transport::Udp, ..Self::tcp(address) }
+    }
+
+    /// An HTTP URL on an address.
+    #[must_use]
+    pub fn http(address: SocketAddr, path: &str) -> Self {
+        Self { transport: Transport::Http, path: path.to_owned(), ..Self::tcp(address) }
     }
 
     /// The same URL with another framing.
@@ -83,10 +95,19 @@ impl FromStr for LoadUrl {
         let transport = match scheme {
             "syslog" | "syslog+tcp" => Transport::Tcp,
             "syslog+udp" => Transport::Udp,
+            "http" => Transport::Http,
             other => return Err(refuse(format!("scheme {other:?} is not known here"))),
         };
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (authority, path) = match authority.split_once('/') {
+            None | Some((_, "")) if transport == Transport::Http => {
+                (authority.trim_end_matches('/'), "/ingest".to_owned())
+            }
+            Some((authority, path)) if transport == Transport::Http => {
+                (authority, format!("/{path}"))
+            }
+            _ => (authority.strip_suffix('/').unwrap_or(authority), String::new()),
+        };
         match authority.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
             _ => return Err(refuse(format!("{authority:?} is not HOST:PORT"))),
@@ -99,13 +120,14 @@ impl FromStr for LoadUrl {
                 _ => return Err(refuse(format!("{pair:?} is not an option of this URL"))),
             };
         }
-        Ok(Self { transport, authority: authority.to_owned(), framing })
+        Ok(Self { transport, authority: authority.to_owned(), framing, path })
     }
 }
 
 impl fmt::Display for LoadUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.transport, self.framing) {
+            (Transport::Http, _) => write!(formatter, "http://{}{}", self.authority, self.path),
             (Transport::Udp, _) => write!(formatter, "syslog+udp://{}", self.authority),
             (Transport::Tcp, LoadFraming::Octet) => {
                 write!(formatter, "syslog+tcp://{}", self.authority)

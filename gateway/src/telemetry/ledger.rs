@@ -76,6 +76,11 @@ impl DropReason {
 /// Why something was refused at the door; it is not among the received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
+    /// A request did not say who sends it as it should, or wanted to write to an app that is not its
+    /// own.
+    Auth,
+    /// The source has as many requests as it may.
+    Busy,
     /// What was compressed cannot be inflated, or would grow too much.
     Compression,
     /// The record was taken before, and is sent again after a broken session (RELP).
@@ -86,12 +91,14 @@ pub enum RejectReason {
     Handshake,
     /// The frame broke its grammar and the source is strict.
     Malformed,
-    /// No memory was free and the source cannot wait (UDP).
+    /// No memory was free and the source cannot wait (UDP), or not for long (HTTP).
     Memory,
     /// The frame was longer than the limit and the source rejects such.
     Oversize,
     /// The peer has as many sessions as one peer may.
     PeerSessions,
+    /// A request for what there is not: its path, its method, its kind of body.
+    Request,
     /// The source has as many sessions as it may.
     Sessions,
     /// A frame that had begun did not end in time.
@@ -102,7 +109,9 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
+        Self::Auth,
+        Self::Busy,
         Self::Compression,
         Self::Duplicate,
         Self::Framing,
@@ -111,6 +120,7 @@ impl RejectReason {
         Self::Memory,
         Self::Oversize,
         Self::PeerSessions,
+        Self::Request,
         Self::Sessions,
         Self::Timeout,
         Self::Kernel,
@@ -120,6 +130,8 @@ impl RejectReason {
     #[must_use]
     pub fn keyword(self) -> &'static str {
         match self {
+            Self::Auth => "auth",
+            Self::Busy => "busy",
             Self::Compression => "compression",
             Self::Duplicate => "duplicate",
             Self::Framing => "framing",
@@ -128,6 +140,7 @@ impl RejectReason {
             Self::Memory => "memory",
             Self::Oversize => "oversize",
             Self::PeerSessions => "peer_sessions",
+            Self::Request => "request",
             Self::Sessions => "sessions",
             Self::Timeout => "timeout",
             Self::Kernel => "kernel",

@@ -184,6 +184,16 @@ impl Decoder {
     }
 }
 
+/// The time that `text`, all of it, is in RFC 3339, in Unix nanoseconds, and whether it has a zone;
+/// without one it is taken as UTC.
+pub(crate) fn rfc3339(text: &[u8]) -> Option<(i64, bool)> {
+    let stamp = timestamp::rfc3339(text, 0, 0).filter(|stamp| stamp.end == text.len())?;
+    match stamp.moment {
+        timestamp::Moment::At(nanos) => Some((nanos, stamp.is_zoned)),
+        timestamp::Moment::Beyond | timestamp::Moment::Invalid => None,
+    }
+}
+
 /// Whether one to three digits and a space stand at `at`.
 #[inline]
 fn is_versioned(bytes: &[u8], at: usize) -> bool {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use logboom_record::{FieldId, FieldValue, Record, UnixNanos};
 
-use super::json_check::is_json;
 use super::structured_data::{Group, Meeting, Names, each_group};
 use super::{push_number, rfc3339};
 use crate::decode::{Param, structured_data};
+use crate::json::is_json;
 use crate::scan::json_special;
 
 /// Fields beyond this many are not looked for behind one of the same name.
@@ -166,7 +166,7 @@ fn push_field_value(value: FieldValue<'_>, out: &mut Vec<u8>) {
 }
 
 /// The shortest text that reads back as the same number; JSON has no infinities.
-fn push_float(number: f64, out: &mut Vec<u8>) {
+pub(crate) fn push_float(number: f64, out: &mut Vec<u8>) {
     let start = out.len();
     if !number.is_finite() || write!(out, "{number:?}").is_err() {
         out.truncate(start);
@@ -174,7 +174,7 @@ fn push_float(number: f64, out: &mut Vec<u8>) {
     }
 }
 
-fn push_string(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     push_text(bytes, out);
     out.push(b'"');

@@ -12,7 +12,6 @@
 //! `#015` and `#000`: no content can end the frame and start a forged one.
 
 mod json;
-mod json_check;
 mod rfc3164;
 mod rfc5424;
 mod structured_data;
@@ -22,6 +21,7 @@ use std::str::FromStr;
 use logboom_record::{Record, UnixNanos};
 
 pub use self::json::json;
+pub(crate) use self::json::{push_float, push_string};
 pub use self::rfc3164::rfc3164;
 pub use self::rfc5424::rfc5424;
 use crate::civil::Civil;

@@ -199,7 +199,7 @@ fn json_of(batch: &Batch, names: &HashMap<u32, &str>) -> String {
     let mut find = |id: FieldId| names.get(&id.0).map(|name| Arc::from(*name));
     let mut out = Vec::new();
     json(&batch.record(0).unwrap(), "edge", &mut find, &mut out);
-    assert!(json_check::is_json(&out), "{}", out.escape_ascii());
+    assert!(crate::json::is_json(&out), "{}", out.escape_ascii());
     assert!(!out.contains(&b'\n'));
     String::from_utf8(out).unwrap()
 }

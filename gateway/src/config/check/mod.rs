@@ -5,6 +5,7 @@
 //! its parts are whole, and its caller drops it if the report has anything in it.
 
 mod delivery;
+mod http;
 mod network;
 mod orders;
 mod sources;
@@ -43,7 +44,7 @@ pub(super) fn check(
     let durability = delivery::check_durability(raw, report);
     let parked = delivery::check_parked(&raw.parked, report);
     let network = network::check(&raw.network, report);
-    let sources: Vec<_> = raw.sources.iter().map(|raw| sources::check(raw, report)).collect();
+    let sources: Vec<_> = raw.sources.iter().map(|raw| sources::check(raw, env, report)).collect();
     let guests: Vec<_> = raw.guests.iter().map(|guest| check_guest(guest, report)).collect();
     sources::check_listeners(&sources, raw, &control, report);
 

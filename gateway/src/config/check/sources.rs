@@ -11,6 +11,7 @@ use super::super::{
     AppTemplate, Clients, Compression, Control, Format, Framing, Oversize, Place, Source,
     SourceTls, SourceUrl,
 };
+use super::http;
 use super::network::networks;
 use super::orders::pem_path;
 use super::value::{choice, count, duration, size};
@@ -37,7 +38,11 @@ const OVERSIZES: &[(&str, Oversize)] =
 const CLIENT_AUTHS: &[(&str, bool)] = &[("required", true), ("optional", false)];
 
 /// Checks one source; `None` if it has no name or no URL.
-pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> {
+pub(super) fn check(
+    raw: &RawSource,
+    env: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report<'_>,
+) -> Option<Source> {
     let name = raw.name.as_ref();
     let url = raw.url.as_ref().and_then(|text| {
         let parsed = SourceUrl::parse(text.get_ref());
@@ -48,6 +53,7 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
         check_pointless(raw, url, report);
     }
     let tls = url.as_ref().filter(|url| url.is_tls()).and_then(|_| check_tls(raw, report));
+    let http = url.as_ref().filter(|url| url.is_http()).map(|_| http::check(raw, env, report));
     let app = raw.app.as_ref().map_or_else(AppTemplate::app_name, |text| {
         AppTemplate::parse(text.get_ref()).unwrap_or_else(|error| {
             report.add(text.span().start, ProblemKind::Template(error));
@@ -81,6 +87,7 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
         sockets: count("sockets", raw.sockets.as_ref(), &defaults::sockets(), report),
         mode: raw.mode.as_ref().map_or(defaults::MODE, |text| mode(text, report)),
         window: count("window", raw.window.as_ref(), &defaults::WINDOW, report),
+        http,
     };
     (name.is_some() && url.is_some()).then_some(source)
 }
@@ -147,7 +154,10 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
     let (sessions, no_tls) = ("datagrams have no sessions", "it has no TLS");
     let no_handshake = "it has no handshake";
     let stream = "a stream waits at its sender";
-    let uses: [Use; 16] = [
+    let is_http = url.is_http();
+    let no_http = "it is no HTTP";
+    let tokens = raw.tokens.first().map(|(name, _)| name.span().start);
+    let uses: [Use; 24] = [
         ("framing", text(&raw.framing), is_stream, own_framing),
         ("compression", text(&raw.compression), is_syslog, "only syslog is compressed that way"),
         ("frame_timeout", text(&raw.frame_timeout), !is_datagrams, "each datagram is one frame"),
@@ -169,6 +179,14 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
         ("key", text(&raw.key), is_tls, no_tls),
         ("client_ca", text(&raw.client_ca), is_tls, no_tls),
         ("client_auth", text(&raw.client_auth), is_tls, no_tls),
+        ("token", text(&raw.token), is_http, no_http),
+        ("user", text(&raw.user), is_http, no_http),
+        ("password", text(&raw.password), is_http, no_http),
+        ("tokens", tokens, is_http, no_http),
+        ("max_body", text(&raw.max_body), is_http, no_http),
+        ("max_requests", number(&raw.max_requests), is_http, no_http),
+        ("answer_timeout", text(&raw.answer_timeout), is_http, no_http),
+        ("app_attributes", texts(&raw.app_attributes), is_http, no_http),
     ];
     let scheme = url.scheme();
     for (key, at, is_of_use, reason) in uses {

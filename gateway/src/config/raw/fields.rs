@@ -65,6 +65,26 @@ impl<'a, 'i, 'r, 't> Fields<'a, 'i, 'r, 't> {
         self.string(key, "a string")
     }
 
+    /// A table of strings which may hold `${env:NAME}`.
+    pub(super) fn secrets(&mut self, key: &'static str) -> Vec<(Text, Text)> {
+        const EXPECTED: &str = "a table of strings, as in { app = \"${env:TOKEN}\" }";
+        let Some(value) = self.table.get(key) else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else {
+            return self.wrong_type(key, EXPECTED, value).unwrap_or_default();
+        };
+        let mut secrets = Vec::with_capacity(table.len());
+        for (name, secret) in table {
+            let name = Spanned::new(name.span(), name.get_ref().to_string());
+            match secret.get_ref() {
+                DeValue::String(text) => {
+                    secrets.push((name, Spanned::new(secret.span(), text.to_string())));
+                }
+                _ => self.wrong_type(key, EXPECTED, secret).unwrap_or_default(),
+            }
+        }
+        secrets
+    }
+
     pub(super) fn integer(&mut self, key: &'static str) -> Option<Integer> {
         let value = self.table.get(key)?;
         let DeValue::Integer(written) = value.get_ref() else {

@@ -44,7 +44,9 @@ const NETWORK: Shape =
 const SOURCE: Shape = Shape {
     place: "[[source]]",
     keys: &[
+        "answer_timeout",
         "app",
+        "app_attributes",
         "cert",
         "client_auth",
         "client_ca",
@@ -55,17 +57,23 @@ const SOURCE: Shape = Shape {
         "handshake_timeout",
         "idle",
         "key",
+        "max_body",
+        "max_requests",
         "max_sessions",
         "max_sessions_per_peer",
         "mode",
         "name",
         "oversize",
+        "password",
         "peer_fields",
         "proxy_protocol",
         "receive_buffer",
         "sockets",
         "strict",
+        "token",
+        "tokens",
         "url",
+        "user",
         "window",
     ],
     planned: &[],
@@ -205,6 +213,15 @@ pub(super) struct RawSource {
     pub(super) sockets: Option<Integer>,
     pub(super) mode: Option<Text>,
     pub(super) window: Option<Integer>,
+    pub(super) token: Option<Text>,
+    pub(super) user: Option<Text>,
+    pub(super) password: Option<Text>,
+    /// Names with their secrets.
+    pub(super) tokens: Vec<(Text, Text)>,
+    pub(super) max_body: Option<Text>,
+    pub(super) max_requests: Option<Integer>,
+    pub(super) answer_timeout: Option<Text>,
+    pub(super) app_attributes: Option<Texts>,
 }
 
 /// `[[guest]]`
@@ -362,6 +379,14 @@ impl RawSource {
             sockets: fields.integer("sockets"),
             mode: fields.text("mode"),
             window: fields.integer("window"),
+            token: fields.secret("token"),
+            user: fields.text("user"),
+            password: fields.secret("password"),
+            tokens: fields.secrets("tokens"),
+            max_body: fields.size("max_body"),
+            max_requests: fields.integer("max_requests"),
+            answer_timeout: fields.duration("answer_timeout"),
+            app_attributes: fields.names("app_attributes"),
         }
     }
 }

@@ -78,7 +78,9 @@ fn an_empty_file_is_all_defaults() {
 fn the_embedded_configuration_listens_on_loopback_alone() {
     let config = Config::embedded();
     let urls: Vec<String> = config.sources.iter().map(|source| source.url.to_string()).collect();
-    assert_eq!(urls, ["syslog+udp://127.0.0.1:5514", "syslog+tcp://127.0.0.1:5514"]);
+    let expected =
+        ["syslog+udp://127.0.0.1:5514", "syslog+tcp://127.0.0.1:5514", "http://127.0.0.1:8080"];
+    assert_eq!(urls, expected);
     assert!(config.control.listen.ip().is_loopback());
     let guests: Vec<&Component> = config.guests.iter().map(|guest| &guest.component).collect();
     let standard = |name: &str| Component::Standard(name.to_owned());
@@ -86,7 +88,7 @@ fn the_embedded_configuration_listens_on_loopback_alone() {
     assert_eq!(
         config.pipelines,
         [Pipeline {
-            sources: vec![0, 1],
+            sources: vec![0, 1, 2],
             guests: vec![0, 1, 2],
             routes: vec![0],
             durability: Durability::Memory,
@@ -167,6 +169,7 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             sockets: defaults::sockets().default,
             mode: 0o666,
             window: 128,
+            http: None,
         }
     );
     let relp = &config.sources[2];
@@ -183,6 +186,21 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
     );
     let unix = &config.sources[4];
     assert_eq!((&unix.url, unix.mode), (&SourceUrl::SyslogUnix("/run/log".into()), 0o640));
+    let secret = |text: &str| Secret::new(text.to_owned());
+    assert_eq!(
+        config.sources[5].http,
+        Some(SourceHttp {
+            accounts: Accounts {
+                token: Some(secret("t-hunter2")),
+                user: Some(("u".to_owned(), secret("p"))),
+                apps: vec![("a".to_owned(), secret("x")), ("b-c".to_owned(), secret("y"))],
+            },
+            body_max: 1 << 20,
+            requests_max: 7,
+            answer_timeout: Duration::from_secs(2),
+            app_attributes: vec!["service.name".to_owned()],
+        })
+    );
     assert_eq!(
         config.guests[0],
         Guest {

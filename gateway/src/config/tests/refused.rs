@@ -17,10 +17,12 @@ const ROUTE: &str = "[[route]]\nname = 'r'\nurl = 'syslog://h'";
 fn unknown_keys_are_refused_with_the_nearest_known_one() {
     const TOP: &str = "allowed: [control], data, [[drain]], [[guest]], [limits], [network], \
                        [parked], [[pipeline]], [[route]], [[source]], [spool]";
-    const SOURCE: &str = "allowed: app, cert, client_auth, client_ca, compression, format, \
-                          frame_timeout, framing, handshake_timeout, idle, key, max_sessions, \
-                          max_sessions_per_peer, mode, name, oversize, peer_fields, \
-                          proxy_protocol, receive_buffer, sockets, strict, url, window";
+    const SOURCE: &str = "allowed: answer_timeout, app, app_attributes, cert, client_auth, \
+                          client_ca, compression, format, frame_timeout, framing, \
+                          handshake_timeout, idle, key, max_body, max_requests, max_sessions, \
+                          max_sessions_per_peer, mode, name, oversize, password, peer_fields, \
+                          proxy_protocol, receive_buffer, sockets, strict, token, tokens, url, \
+                          user, window";
     let top = |line: &str, expected: &str| check(line, &[&format!("{expected} {TOP}")]);
     top("daat = 1", "1:1: unknown key \"daat\"; did you mean \"data\"?");
     top("[limit]\nx = 1", "1:2: unknown table \"limit\"; did you mean [limits]?");
@@ -34,7 +36,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         "3: unknown key \"framming\" in [[source]]; did you mean \"framing\"?",
     );
     source("Strict = true", "1: unknown key \"Strict\" in [[source]]; did you mean \"strict\"?");
-    source("use = 'x'", "1: unknown key \"use\" in [[source]]; it belongs in [[guest]];");
+    source("names_max = 1", "1: unknown key \"names_max\" in [[source]]; it belongs in [[guest]];");
     source("\"\" = 'x'", "1: unknown key \"\" in [[source]];");
     check(
         "[limits]\ndata = 'x'",
@@ -64,7 +66,7 @@ fn what_is_planned_is_told_from_what_is_unknown() {
         "[[source]]\nname = 's'",
         "url = 'grpc://0.0.0.0'",
         "7: url: scheme \"grpc\"",
-        "relp, relps, syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
+        "http, https, relp, relps, syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
     );
     line(
         "[[route]]\nname = 'r'",
@@ -340,7 +342,8 @@ fn secrets_come_from_the_environment_and_never_show() {
     check_line(
         "[[route]]\nname = 'r'",
         "url = 'syslog://${env:AUTH_KEY}'",
-        "7: url holds ${env:…}, which only secrets may; allowed there: auth_key",
+        "7: url holds ${env:…}, which only secrets may; allowed there: auth_key, \
+         password, token, tokens",
     );
     let config = valid("[control]\nauth_key = '${env:AUTH_KEY}'");
     assert!(!format!("{config:?}").contains("hunter2"));

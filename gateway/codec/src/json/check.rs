@@ -6,7 +6,7 @@
 const DEPTH_MAX: u32 = 128;
 
 /// Whether `bytes` are one JSON value in UTF-8, blanks around it allowed.
-pub(super) fn is_json(bytes: &[u8]) -> bool {
+pub(crate) fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() && Check { bytes, at: 0 }.run().is_some()
 }
 

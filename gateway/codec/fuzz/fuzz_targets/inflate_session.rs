@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use logboom_codec::inflate::{InflateError, Inflater, inflate_message};
+use logboom_codec::inflate::session::{InflateError, Inflater, inflate_message};
 
 fuzz_target!(|input: &[u8]| {
     let [read, room, stream @ ..] = input else { return };
