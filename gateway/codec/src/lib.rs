@@ -17,6 +17,7 @@
 pub mod decode;
 pub mod encode;
 pub mod framing;
+pub mod quic;
 pub mod relp;
 
 mod civil;
