@@ -300,7 +300,8 @@ fn announce(gateway: &Gateway, is_default: bool) -> std::io::Result<()> {
     }
     writeln!(out, "listening control=http://{}", gateway.control)?;
     if is_default {
-        let port = gateway.listening.first().map_or(0, |(_, _, address)| address.port());
+        let first = gateway.listening.first().and_then(|(_, _, place)| place.address());
+        let port = first.map_or(0, |address| address.port());
         writeln!(out, "try: logger -n 127.0.0.1 -P {port} -d --rfc5424 \"hello\"")?;
         writeln!(out, "     curl -s http://{}/metrics", gateway.control)?;
         writeln!(out, "     curl -s http://{}/v1/ledger", gateway.control)?;

@@ -91,6 +91,17 @@ pub(super) const WINDOW: Bounds<usize> = Bounds { default: 128, least: 1, most: 
 pub(super) const MAX_SESSIONS: Bounds<usize> =
     Bounds { default: 10_000, least: 1, most: 1_000_000 };
 
+/// No limit: behind a balancer, all sessions have one address. Ours.
+pub(super) const MAX_SESSIONS_PER_PEER: Bounds<usize> =
+    Bounds { default: 0, least: 0, most: MAX_SESSIONS.most };
+
+/// A handshake is a few small messages; ten seconds cover a slow peer and end one that drips.
+pub(super) const HANDSHAKE_TIMEOUT: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(10),
+    least: Duration::from_millis(100),
+    most: Duration::from_secs(300),
+};
+
 /// Longer than the keep-alive marks of common senders, short enough that half-open sessions go.
 /// Ours.
 pub(super) const IDLE: Bounds<Duration> = Bounds {

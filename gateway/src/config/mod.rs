@@ -43,7 +43,7 @@ pub use guest::{Component, Guest, OnFault, STANDARD_GUESTS};
 pub use network::{Cidr, CidrError, Guard, Network};
 pub use report::{Problem, ProblemKind, Problems};
 pub use secret::{Secret, SecretError};
-pub use source::{Format, Framing, Oversize, Source, SourceUrl};
+pub use source::{Clients, Format, Framing, Oversize, Place, Source, SourceTls, SourceUrl};
 pub use template::{AppTemplate, TemplateError, TemplatePart};
 pub use url::UrlError;
 

@@ -2,27 +2,26 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::destination::{RELP_PORT, SYSLOG_PORT};
+use super::destination::{RELP_PORT, SYSLOG_PORT, SYSLOG_TLS_PORT};
+use super::network::Cidr;
 use super::template::AppTemplate;
 use super::url::{Host, Parts, Schemes, UrlError};
 
+/// Ports that need no privileges, beside those of the control listener and of other gateways.
+const HTTP_PORT: u16 = 8080;
+/// As [`HTTP_PORT`].
+const HTTPS_PORT: u16 = 8443;
+/// Beside that of syslog over TLS; none is assigned.
+const QUIC_PORT: u16 = 6515;
+
 /// The schemes of sources.
 const SCHEMES: Schemes = Schemes {
-    supported: &["relp", "syslog+tcp", "syslog+udp"],
+    supported: &["relp", "relps", "syslog+tcp", "syslog+tls", "syslog+udp"],
     aliases: &[],
-    planned: &[
-        "grpc",
-        "grpcs",
-        "http",
-        "https",
-        "quic",
-        "relps",
-        "syslog+tls",
-        "syslog+unix",
-        "syslog+unixgram",
-    ],
+    planned: &["grpc", "grpcs", "http", "https", "quic", "syslog+unix", "syslog+unixgram"],
 };
 
 /// A configured entrance.
@@ -42,8 +41,21 @@ pub struct Source {
     pub strict: bool,
     /// What becomes of a record longer than [`super::Limits::record`].
     pub oversize: Oversize,
-    /// Sessions at a time; of no use for UDP.
+    /// Sessions at a time; of no use for datagrams.
     pub max_sessions: usize,
+    /// Sessions at a time of one peer, by its IP address; 0 for no limit. Of use for TCP and QUIC
+    /// alone.
+    pub max_sessions_per_peer: usize,
+    /// How long a peer may take to say who it is, by TLS or by a PROXY header. Of use for TCP and
+    /// QUIC alone.
+    pub handshake_timeout: Duration,
+    /// Networks whose peers are proxies: their connections begin with a PROXY header (version 1 or
+    /// 2), and nobody else's do.
+    pub proxy_protocol: Vec<Cidr>,
+    /// Whether who sent a record is among its fields.
+    pub peer_fields: bool,
+    /// How it says who it is, and which peers it lets in: there with schemes of TLS, and only there.
+    pub tls: Option<SourceTls>,
     /// How long a session may bring nothing before it is closed; of no use for UDP.
     pub idle: Duration,
     /// A frame that has begun must end within this; of no use for UDP.
@@ -55,15 +67,82 @@ pub struct Source {
     pub window: usize,
 }
 
+/// The TLS of a source. All files are PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTls {
+    /// The certificate, then those that lead to its authority.
+    pub cert: PathBuf,
+    /// The private key of the certificate.
+    pub key: PathBuf,
+    /// Which peers are let in.
+    pub clients: Clients,
+}
+
+/// Which peers a source with TLS lets in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// All; none is asked for a certificate.
+    All,
+    /// Those without a certificate, and those with one of an authority in this file.
+    Optional(PathBuf),
+    /// Those with a certificate of an authority in this file.
+    Required(PathBuf),
+}
+
 /// What a source listens on. Port 0 asks for any free port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SourceUrl {
     /// `syslog+udp://IP:port`.
     SyslogUdp(SocketAddr),
     /// `syslog+tcp://IP:port`.
     SyslogTcp(SocketAddr),
+    /// `syslog+tls://IP:port`. *Source*: RFC 5425.
+    SyslogTls(SocketAddr),
+    /// `syslog+unix:///path`: a stream.
+    SyslogUnix(PathBuf),
+    /// `syslog+unixgram:///path`: datagrams, as on `/dev/log`.
+    SyslogUnixgram(PathBuf),
     /// `relp://IP:port`.
     Relp(SocketAddr),
+    /// `relps://IP:port`: RELP over TLS.
+    Relps(SocketAddr),
+    /// `http://IP:port`.
+    Http(SocketAddr),
+    /// `https://IP:port`.
+    Https(SocketAddr),
+    /// `quic://IP:port`.
+    Quic(SocketAddr),
+}
+
+/// Where a source listens: no two may want the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A UDP port.
+    Udp(SocketAddr),
+    /// A socket in the file system.
+    Path(PathBuf),
+}
+
+impl Place {
+    /// The IP address and port, if it has any.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => Some(*address),
+            Self::Path(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => address.fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// How records are told apart on a stream.
@@ -116,24 +195,36 @@ impl SourceUrl {
         };
         let at = |default| SocketAddr::new(ip, port.unwrap_or(default));
         Ok(match parts.scheme {
+            "http" => Self::Http(at(HTTP_PORT)),
+            "https" => Self::Https(at(HTTPS_PORT)),
+            "quic" => Self::Quic(at(QUIC_PORT)),
             "relp" => Self::Relp(at(RELP_PORT)),
+            "relps" => Self::Relps(at(RELP_PORT)),
+            "syslog+tls" => Self::SyslogTls(at(SYSLOG_TLS_PORT)),
             "syslog+udp" => Self::SyslogUdp(at(SYSLOG_PORT)),
             _ => Self::SyslogTcp(at(SYSLOG_PORT)),
         })
     }
 
-    /// The address it listens on.
+    /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn place(&self) -> Place {
         match self {
-            Self::SyslogUdp(address) | Self::SyslogTcp(address) | Self::Relp(address) => *address,
+            Self::SyslogUdp(address) | Self::Quic(address) => Place::Udp(*address),
+            Self::SyslogTcp(address)
+            | Self::SyslogTls(address)
+            | Self::Relp(address)
+            | Self::Relps(address)
+            | Self::Http(address)
+            | Self::Https(address) => Place::Tcp(*address),
+            Self::SyslogUnix(path) | Self::SyslogUnixgram(path) => Place::Path(path.clone()),
         }
     }
 
-    /// Whether it takes TCP connections.
+    /// Whether it speaks TLS, and so needs a certificate.
     #[must_use]
-    pub fn is_stream(&self) -> bool {
-        !matches!(self, Self::SyslogUdp(_))
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::SyslogTls(_) | Self::Relps(_) | Self::Https(_) | Self::Quic(_))
     }
 
     /// The scheme, without a colon.
@@ -142,14 +233,21 @@ impl SourceUrl {
         match self {
             Self::SyslogUdp(_) => "syslog+udp",
             Self::SyslogTcp(_) => "syslog+tcp",
+            Self::SyslogTls(_) => "syslog+tls",
+            Self::SyslogUnix(_) => "syslog+unix",
+            Self::SyslogUnixgram(_) => "syslog+unixgram",
             Self::Relp(_) => "relp",
+            Self::Relps(_) => "relps",
+            Self::Http(_) => "http",
+            Self::Https(_) => "https",
+            Self::Quic(_) => "quic",
         }
     }
 }
 
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme(), self.address())
+        write!(f, "{}://{}", self.scheme(), self.place())
     }
 }
 
@@ -164,6 +262,8 @@ mod tests {
             ("syslog+tcp://LOCALHOST:0", "syslog+tcp://127.0.0.1:0"),
             ("syslog+tcp://0.0.0.0", "syslog+tcp://0.0.0.0:514"),
             ("relp://[::1]", "relp://[::1]:2514"),
+            ("relps://[::1]", "relps://[::1]:2514"),
+            ("syslog+tls://[::1]", "syslog+tls://[::1]:6514"),
             ("Syslog+TCP://[::]:6514/", "syslog+tcp://[::]:6514"),
         ] {
             assert_eq!(SourceUrl::parse(url).unwrap().to_string(), expected, "{url}");

@@ -1,6 +1,5 @@
 //! What the sessions of one source share: how its frames become records.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,10 @@ use logboom_codec::framing::{Frame, Framer, Framing, Oversize};
 use logboom_record::{Batch, Head, Receipt, Record, STRIDE, Span, UnixNanos, app_hash, flags};
 use tokio::sync::watch;
 
-use super::{Admission, Common, Intake};
+use super::peer::{Peer, Senders, sign};
+use super::{Admission, Common, Intake, Service};
 use crate::config::{self, Source, TemplatePart};
+use crate::net::TlsServer;
 use crate::telemetry::ledger::{RejectReason, SourceBook};
 use crate::telemetry::throttle::Throttle;
 
@@ -22,6 +23,11 @@ pub(super) type Gate = ArcSwap<Entrance>;
 pub(super) struct Entrance {
     pub(super) name: String,
     pub(super) sessions_max: usize,
+    /// Sessions at a time of one IP address; 0 for no limit.
+    pub(super) sessions_per_peer_max: usize,
+    /// How long a peer may take to say who it is.
+    pub(super) handshake_timeout: Duration,
+    pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) idle: Duration,
     pub(super) frame_timeout: Duration,
     pub(super) record_bytes_max: usize,
@@ -34,6 +40,8 @@ pub(super) struct Entrance {
     pub(super) give_up: watch::Receiver<bool>,
     /// For lines in the log that peers cause.
     pub(super) throttle: Throttle,
+    /// Whether who sent a record is among its fields.
+    pub(super) has_peer_fields: bool,
     framing: Framing,
     oversize: Oversize,
     decoder: Decoder,
@@ -51,8 +59,7 @@ enum AppFrom {
 impl Entrance {
     pub(super) fn new(
         source: &Source,
-        book: Arc<SourceBook>,
-        intake: Arc<dyn Intake>,
+        service: Service,
         common: &Common,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
@@ -81,16 +88,20 @@ impl Entrance {
         Self {
             name: source.name.clone(),
             sessions_max: source.max_sessions,
+            sessions_per_peer_max: source.max_sessions_per_peer,
+            handshake_timeout: source.handshake_timeout,
+            tls: service.tls,
             idle: source.idle,
             frame_timeout: source.frame_timeout,
             record_bytes_max: common.record_bytes_max,
             window: source.window,
-            book,
-            intake,
+            book: service.book,
+            intake: service.intake,
             admission: Arc::clone(&common.admission),
             shutdown,
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),
+            has_peer_fields: source.peer_fields,
             framing,
             oversize,
             decoder: Decoder::new(format, mode),
@@ -99,7 +110,7 @@ impl Entrance {
     }
 
     /// Counts and says that a session was closed over a frame that did not end in time.
-    pub(super) fn note_late_frame(&self, peer: SocketAddr) {
+    pub(super) fn note_late_frame(&self, peer: &Peer) {
         self.book.reject(RejectReason::Timeout, 1);
         if let Some(left_out) = self.throttle.allow() {
             let (source, limit) = (self.name.as_str(), self.frame_timeout);
@@ -117,12 +128,13 @@ impl Entrance {
     }
 
     /// Decodes the frames that lie in `arena` into a batch and enters them into the book.
-    pub(super) fn decode(&self, arena: Vec<u8>, frames: &[Frame]) -> Batch {
+    pub(super) fn decode(&self, arena: Vec<u8>, frames: &[Frame], senders: Senders<'_>) -> Batch {
         let received = UnixNanos::now();
         let mut rows = self.admission.rows(frames.len() * STRIDE);
         let mut bytes = 0;
         let mut malformed = 0;
-        for frame in frames {
+        let mut kept: Vec<u32> = Vec::new();
+        for (number, frame) in (0u32..).zip(frames) {
             let Ok(mut head) = self.decoder.decode(&arena, frame.span, received) else {
                 malformed += 1;
                 continue;
@@ -138,12 +150,18 @@ impl Entrance {
             head.app_hash = app_hash(head.app.of(&arena));
             bytes += frame.span.len as usize;
             rows.extend_from_slice(&head.pack());
+            if self.has_peer_fields {
+                kept.push(number);
+            }
         }
         if malformed > 0 {
             self.book.reject(RejectReason::Malformed, malformed);
         }
         let mut batch = Batch::from_rows(arena, rows, received);
         self.render_apps(&mut batch);
+        if self.has_peer_fields {
+            sign(&mut batch, senders, &kept);
+        }
         self.book.received.add(batch.len());
         self.book.received_bytes.add(bytes);
         self.book.in_pipeline.enter(batch.len());

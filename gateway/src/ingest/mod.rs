@@ -2,20 +2,21 @@
 //!
 //! * **What enters**: bytes of peers.
 //! * **What leaves**: decoded batches, handed to the [`Intake`] one at a time per session.
-//! * **Limits**: sessions per source, bytes per record, time per frame, idle time; bytes of all
-//!   batches in flight ([`Admission`]).
+//! * **Limits**: sessions per source and per peer, bytes per record, time per handshake and frame,
+//!   idle time; bytes of all batches in flight ([`Admission`]).
 //! * **When it fails**: a session is closed with a reason; its listener goes on.
-//! * **May import**: `telemetry`, `config`.
+//! * **May import**: `telemetry`, `config`, `net`.
 
 mod admission;
 mod entrance;
 mod listener;
+mod peer;
 mod relp;
 mod tcp;
 mod udp;
 
 use std::future::Future;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ pub use admission::{Admission, Permit};
 use entrance::{Entrance, Gate};
 use listener::Protocol;
 
-use crate::config::{Source, SourceUrl};
+use crate::config::{Place, Source, SourceUrl};
+use crate::net::TlsServer;
 use crate::telemetry::ledger::SourceBook;
 
 /// Where batches go. The future is ready when the session may read on: a destination that blocks
@@ -47,8 +49,8 @@ pub trait Intake: Send + Sync + 'static {
 
 /// A source that listens.
 pub struct Listening {
-    /// The address it is bound to.
-    pub address: SocketAddr,
+    /// What it is bound to.
+    pub address: Place,
     /// Ends when the source has shut down and its sessions are over.
     pub task: JoinHandle<()>,
     source: Source,
@@ -71,13 +73,19 @@ impl Listening {
 
     /// Puts another form of the source into force, which has the same name and URL: sessions that
     /// are open keep the old one until they end.
-    pub fn change(&mut self, source: &Source, book: Arc<SourceBook>, common: &Common) {
+    pub fn change(
+        &mut self,
+        source: &Source,
+        book: Arc<SourceBook>,
+        tls: Option<Arc<TlsServer>>,
+        common: &Common,
+    ) {
         if self.source == *source {
             return;
         }
-        let intake = Arc::clone(&self.gate.load().intake);
+        let service = Service { book, intake: Arc::clone(&self.gate.load().intake), tls };
         let shutdown = self.stop.subscribe();
-        self.gate.store(Arc::new(Entrance::new(source, book, intake, common, shutdown)));
+        self.gate.store(Arc::new(Entrance::new(source, service, common, shutdown)));
         self.source = source.clone();
     }
 
@@ -90,14 +98,29 @@ impl Listening {
 
 /// Why a source cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("source \"{name}\" cannot listen on {scheme}://{address}{hint}")]
+#[error("source \"{name}\" cannot listen on {url}{hint}")]
 pub struct BindError {
     name: String,
-    scheme: &'static str,
-    address: SocketAddr,
+    url: SourceUrl,
     hint: &'static str,
     #[source]
     cause: std::io::Error,
+}
+
+/// What a source works with.
+pub struct Service {
+    /// Its book.
+    pub book: Arc<SourceBook>,
+    /// Where its batches go.
+    pub intake: Arc<dyn Intake>,
+    /// How it speaks TLS: there for a URL that does.
+    pub tls: Option<Arc<TlsServer>>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("tls", &self.tls).finish_non_exhaustive()
+    }
 }
 
 /// What all sources share.
@@ -114,7 +137,7 @@ pub struct Common {
 /// A source that is bound and does not yet take anything in.
 #[derive(Debug)]
 pub struct Bound {
-    address: SocketAddr,
+    address: Place,
     socket: BoundSocket,
 }
 
@@ -129,25 +152,32 @@ enum BoundSocket {
 /// # Errors
 /// [`BindError`] when the address cannot be bound.
 pub fn bind(source: &Source) -> Result<Bound, BindError> {
-    let address = source.url.address();
-    let bound = || match source.url {
-        SourceUrl::SyslogTcp(_) | SourceUrl::Relp(_) => {
-            let is_relp = matches!(source.url, SourceUrl::Relp(_));
-            let protocol = if is_relp { Protocol::Relp } else { Protocol::Syslog };
-            let listener = listener::bind(address)?;
-            let address = listener.local_addr()?;
-            Ok(Bound { address, socket: BoundSocket::Stream(listener, protocol) })
-        }
-        SourceUrl::SyslogUdp(_) => {
-            let socket = udp::bind(address, source.receive_buffer)?;
-            let address = socket.local_addr()?;
-            Ok(Bound { address, socket: BoundSocket::Datagram(socket) })
-        }
+    let stream = |address, protocol| {
+        let listener = listener::bind(address)?;
+        let address = Place::Tcp(listener.local_addr()?);
+        Ok(Bound { address, socket: BoundSocket::Stream(listener, protocol) })
     };
-    bound().map_err(|cause: std::io::Error| BindError {
+    let bound: std::io::Result<Bound> = match &source.url {
+        SourceUrl::SyslogTcp(address) | SourceUrl::SyslogTls(address) => {
+            stream(*address, Protocol::Syslog)
+        }
+        SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
+        SourceUrl::SyslogUdp(address) => {
+            udp::bind(*address, source.receive_buffer).and_then(|socket| {
+                let address = Place::Udp(socket.local_addr()?);
+                Ok(Bound { address, socket: BoundSocket::Datagram(socket) })
+            })
+        }
+        // The configuration refuses them.
+        SourceUrl::SyslogUnix(_)
+        | SourceUrl::SyslogUnixgram(_)
+        | SourceUrl::Http(_)
+        | SourceUrl::Https(_)
+        | SourceUrl::Quic(_) => Err(std::io::ErrorKind::Unsupported.into()),
+    };
+    bound.map_err(|cause| BindError {
         name: source.name.clone(),
-        scheme: source.url.scheme(),
-        address,
+        url: source.url.clone(),
         hint: hint(&cause),
         cause,
     })
@@ -156,15 +186,9 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
 impl Bound {
     /// Starts to serve the source until it is stopped.
     #[must_use]
-    pub fn serve(
-        self,
-        source: &Source,
-        book: Arc<SourceBook>,
-        intake: Arc<dyn Intake>,
-        common: &Common,
-    ) -> Listening {
+    pub fn serve(self, source: &Source, service: Service, common: &Common) -> Listening {
         let (stop, shutdown) = watch::channel(false);
-        let entrance = Entrance::new(source, book, intake, common, shutdown);
+        let entrance = Entrance::new(source, service, common, shutdown);
         let gate = Arc::new(Gate::from_pointee(entrance));
         let serving = Arc::clone(&gate);
         let task = match self.socket {

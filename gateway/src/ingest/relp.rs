@@ -9,20 +9,19 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use logboom_codec::framing::{Frame, trim};
 use logboom_codec::relp::{Request, Server};
 use logboom_record::{Receipt, Resolution, Span};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::entrance::Entrance;
 use super::listener::stopping;
+use super::peer::{Peer, Senders};
+use crate::net::Stream;
 use crate::telemetry::ledger::RejectReason;
 
 /// Bytes read at a time.
@@ -31,8 +30,7 @@ const READ_BYTES: usize = 64 << 10;
 const FRAME_OVERHEAD: usize = 64;
 
 /// Serves a session until one of the sides ends it.
-pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
-    entrance.book.sessions.enter(1);
+pub(super) async fn session(stream: Stream, peer: &Peer, entrance: &Entrance) {
     // A group has a request at least, and the window limits those that are not answered.
     let (resolved, resolutions) = mpsc::channel(entrance.window + 1);
     let mut session = Session {
@@ -45,10 +43,10 @@ pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<E
         resolved,
         resolutions,
         out: Vec::new(),
-        entrance: &entrance,
+        peer,
+        entrance,
     };
     let ended = session.run().await;
-    entrance.book.sessions.leave(1);
     let source = entrance.name.as_str();
     match ended {
         End::Peer | End::Idle | End::Shutdown => tracing::debug!(source, %peer, "session ended"),
@@ -91,7 +89,7 @@ struct Group {
 
 struct Session<'a> {
     server: Server,
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes not yet consumed.
     buffer: Vec<u8>,
     requests: Vec<Request>,
@@ -101,6 +99,7 @@ struct Session<'a> {
     resolved: mpsc::Sender<(u64, Resolution)>,
     resolutions: mpsc::Receiver<(u64, Resolution)>,
     out: Vec<u8>,
+    peer: &'a Peer,
     entrance: &'a Entrance,
 }
 
@@ -223,7 +222,7 @@ impl Session<'_> {
                 self.out.clear();
                 self.server.reject(&error, &mut self.out);
                 // The peer may be gone, which ends the session as well.
-                drop(self.stream.write_all(&self.out).await);
+                drop(self.write().await);
                 return Err(End::Protocol(error.to_string()));
             }
         }
@@ -258,7 +257,7 @@ impl Session<'_> {
             // The session may be over; then nobody waits.
             resolved.try_send((number, resolution)).unwrap_or_default();
         });
-        let batch = self.entrance.decode(arena, &frames);
+        let batch = self.entrance.decode(arena, &frames, Senders::One(self.peer));
         // Strict sources refuse what is malformed; that is decided, and counted, and answered as such.
         self.entrance.offer(batch, Some(receipt)).await;
         Ok(())
@@ -283,14 +282,20 @@ impl Session<'_> {
                 }
             }
         }
-        self.stream.write_all(&self.out).await.map_err(End::Broken)?;
+        self.write().await.map_err(End::Broken)?;
         if is_over { Err(End::Peer) } else { Ok(()) }
+    }
+
+    /// Writes what is to go out; with TLS it is on its way only after the flush.
+    async fn write(&mut self) -> std::io::Result<()> {
+        self.stream.write_all(&self.out).await?;
+        self.stream.flush().await
     }
 
     async fn say_goodbye(&mut self) -> End {
         self.out.clear();
         self.server.serverclose(&mut self.out);
-        drop(self.stream.write_all(&self.out).await);
+        drop(self.write().await);
         End::Shutdown
     }
 }
@@ -311,15 +316,17 @@ fn frame(request: &Request, buffer: &[u8]) -> Option<Frame> {
 mod tests {
     use std::future::Future;
     use std::pin::Pin;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use logboom_record::Batch;
     use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
     use tokio::sync::watch;
 
-    use super::super::{Admission, Common, Intake, Permit, bind};
+    use super::super::{Admission, Common, Intake, Permit, Service, bind};
     use super::*;
-    use crate::config::{AppTemplate, Format, Framing, Oversize, Source, SourceUrl};
+    use crate::config::{Config, Source};
     use crate::telemetry::ledger::SourceBook;
 
     /// How long to wait for what must come.
@@ -341,20 +348,8 @@ mod tests {
     }
 
     fn source() -> Source {
-        Source {
-            name: "relp".into(),
-            url: SourceUrl::Relp("127.0.0.1:0".parse().unwrap()),
-            app: AppTemplate::app_name(),
-            framing: Framing::Auto,
-            format: Format::Auto,
-            strict: false,
-            oversize: Oversize::Reject,
-            max_sessions: 8,
-            idle: Duration::from_secs(60),
-            frame_timeout: Duration::from_secs(60),
-            receive_buffer: 0,
-            window: 64,
-        }
+        let text = "[[source]]\nname = 'relp'\nurl = 'relp://127.0.0.1:0'\nwindow = 64";
+        Config::parse(text, "test", &|_| None).unwrap().sources.remove(0)
     }
 
     async fn answer(stream: &mut TcpStream, expected: &str) {
@@ -374,9 +369,10 @@ mod tests {
         let common = Common { record_bytes_max: 1 << 16, admission, give_up };
         let (to_test, mut taken) = mpsc::channel(4);
         let (source, book) = (source(), Arc::new(SourceBook::default()));
-        let listening =
-            bind(&source).unwrap().serve(&source, book, Arc::new(Hands(to_test)), &common);
-        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        let service = Service { book, intake: Arc::new(Hands(to_test)), tls: None };
+        let listening = bind(&source).unwrap().serve(&source, service, &common);
+        let address = listening.address.address().unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         let offers = "relp_version=0\ncommands=syslog";
         let record = |number| format!("{number} syslog 19 <14>1 - - - - - - x\n");
         let opening = format!("1 open {} {offers}\n", offers.len());

@@ -1,16 +1,15 @@
-//! Syslog over TCP: RFC 6587 framings, one task per session.
+//! Syslog over TCP, plain or TLS: RFC 6587 framings, RFC 5425, one task per session.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use logboom_codec::framing::{Frame, Framer};
 use logboom_record::BATCH_RECORDS_MAX;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::entrance::Entrance;
 use super::listener::stopping;
+use super::peer::{Peer, Senders};
+use crate::net::Stream;
 use crate::telemetry::ledger::RejectReason;
 
 /// Smallest and largest read buffer in bytes; it follows what the peer sends.
@@ -20,17 +19,17 @@ const COPY_BELOW: usize = 4;
 /// Most bytes a session still reads when shutdown has begun: what a kernel buffers at the most.
 const SHUTDOWN_BYTES_MAX: usize = 8 << 20;
 
-pub(super) async fn session(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>) {
-    entrance.book.sessions.enter(1);
+/// Serves a session until one of the sides ends it.
+pub(super) async fn session(mut stream: Stream, peer: &Peer, entrance: &Entrance) {
     let mut session = Session {
         framer: entrance.framer(),
         buffer: Vec::new(),
         frames: Vec::new(),
         read_bytes: *BUFFER_BYTES.start(),
-        entrance: &entrance,
+        peer,
+        entrance,
     };
-    let ended = session.run(&stream).await;
-    entrance.book.sessions.leave(1);
+    let ended = session.run(&mut stream).await;
     let source = entrance.name.as_str();
     match ended {
         End::Peer | End::Shutdown => tracing::debug!(source, %peer, "session ended"),
@@ -64,11 +63,12 @@ struct Session<'a> {
     frames: Vec<Frame>,
     /// Room to make for the next read.
     read_bytes: usize,
+    peer: &'a Peer,
     entrance: &'a Entrance,
 }
 
 impl Session<'_> {
-    async fn run(&mut self, stream: &TcpStream) -> End {
+    async fn run(&mut self, stream: &mut Stream) -> End {
         let mut shutdown = self.entrance.shutdown.clone();
         let mut frame_deadline: Option<Instant> = None;
         // What the kernel has when shutdown begins is still taken, up to this.
@@ -118,7 +118,7 @@ impl Session<'_> {
         }
     }
 
-    fn read(&mut self, stream: &TcpStream) -> std::io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream) -> std::io::Result<usize> {
         if self.buffer.capacity() == 0 {
             self.buffer = self.entrance.admission.arena(self.read_bytes);
         }
@@ -163,7 +163,7 @@ impl Session<'_> {
             } else {
                 has_frames = true;
                 let arena = self.detach(consumed);
-                let batch = self.entrance.decode(arena, &self.frames);
+                let batch = self.entrance.decode(arena, &self.frames, Senders::One(self.peer));
                 self.entrance.offer(batch, None).await;
             }
             cut?;
@@ -198,7 +198,7 @@ impl Session<'_> {
         }
         if !self.frames.is_empty() {
             let arena = std::mem::take(&mut self.buffer);
-            let batch = self.entrance.decode(arena, &self.frames);
+            let batch = self.entrance.decode(arena, &self.frames, Senders::One(self.peer));
             self.entrance.offer(batch, None).await;
         }
         end

@@ -5,7 +5,7 @@
 //! CPU time at 250,000 a second.
 
 use std::io::{Error, ErrorKind, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,14 @@ use logboom_codec::framing::{Frame, trim};
 use logboom_record::{BATCH_BYTES_MAX, STRIDE, Span};
 use nix::cmsg_space;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
 use super::entrance::{Entrance, Gate};
 use super::listener::stopping;
+use super::peer::{Peer, Senders};
 use crate::telemetry::ledger::RejectReason;
 
 /// Datagrams a system call may bring.
@@ -37,6 +38,8 @@ const GATHER: Duration = Duration::from_millis(1);
 const LOOK_UP: Duration = Duration::from_millis(200);
 /// How long to wait after receiving failed.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// Stands in for the sender of a datagram that the kernel does not tell.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Datagrams of one batch; several system calls make one while the kernel has more.
 const BATCH_DATAGRAMS_MAX: usize = 1024;
 
@@ -96,6 +99,8 @@ struct Receiver {
     slots: Vec<Vec<u8>>,
     arena: Vec<u8>,
     frames: Vec<Frame>,
+    /// Who sent each frame.
+    peers: Vec<Peer>,
     /// Datagrams that the kernel has dropped so far; it wraps.
     overflowed: u32,
 }
@@ -106,6 +111,7 @@ impl Receiver {
             slots: vec![vec![0; DATAGRAM_BYTES_MAX]; DATAGRAMS_MAX],
             arena: Vec::new(),
             frames: Vec::new(),
+            peers: Vec::new(),
             overflowed: 0,
         }
     }
@@ -140,7 +146,7 @@ impl Receiver {
         &mut self,
         socket: &UdpSocket,
         flags: MsgFlags,
-        headers: &mut MultiHeaders<()>,
+        headers: &mut MultiHeaders<SockaddrStorage>,
         entrance: &Entrance,
     ) -> std::io::Result<usize> {
         let slots = self.slots.iter_mut().map(|slot| [IoSliceMut::new(slot)]);
@@ -149,9 +155,9 @@ impl Receiver {
             .map_err(Error::from)?;
         let mut count = 0;
         let mut dropped = None;
-        let mut lengths = [0usize; DATAGRAMS_MAX];
-        for (length, message) in lengths.iter_mut().zip(results) {
-            *length = message.bytes;
+        let mut datagrams = [(0usize, None); DATAGRAMS_MAX];
+        for (datagram, message) in datagrams.iter_mut().zip(results) {
+            *datagram = (message.bytes, message.address);
             count += 1;
             for control in message.cmsgs().into_iter().flatten() {
                 if let ControlMessageOwned::RxqOvfl(total) = control {
@@ -164,7 +170,7 @@ impl Receiver {
             self.overflowed = total;
             entrance.book.reject(RejectReason::Kernel, new as usize);
         }
-        for (slot, length) in self.slots.iter().zip(lengths).take(count) {
+        for (slot, (length, address)) in self.slots.iter().zip(datagrams).take(count) {
             let datagram = slot.get(..length).unwrap_or_default();
             // Like a blank line of a stream, an empty datagram is no frame.
             if trim(datagram).is_empty() {
@@ -180,6 +186,9 @@ impl Receiver {
             self.arena.extend_from_slice(kept);
             let span = Span::new(start, self.arena.len());
             self.frames.push(Frame { span, truncated, incomplete: false });
+            if entrance.has_peer_fields {
+                self.peers.push(peer(address));
+            }
         }
         Ok(count)
     }
@@ -189,11 +198,11 @@ impl Receiver {
             return;
         }
         let frames = std::mem::take(&mut self.frames);
-        let arena = std::mem::take(&mut self.arena);
+        let (arena, peers) = (std::mem::take(&mut self.arena), std::mem::take(&mut self.peers));
         // A datagram cannot wait in the peer: without memory it is refused, and counted.
         match entrance.admission.try_acquire(arena.capacity() + frames.len() * STRIDE * 4) {
             Some(permit) => {
-                let batch = entrance.decode(arena, &frames);
+                let batch = entrance.decode(arena, &frames, Senders::Each(&peers));
                 if !batch.is_empty() {
                     entrance.intake.take(batch, permit, None).await;
                 }
@@ -201,4 +210,11 @@ impl Receiver {
             None => entrance.book.reject(RejectReason::Memory, frames.len()),
         }
     }
+}
+
+fn peer(address: Option<SockaddrStorage>) -> Peer {
+    let address = address.unwrap_or_else(|| SockaddrStorage::from(NOWHERE));
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    let v6 = || address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()));
+    Peer::at(v4.or_else(v6).unwrap_or(NOWHERE))
 }

@@ -28,4 +28,5 @@ pub use resolve::Resolver;
 pub use stream::{AcceptError, Stream};
 pub use tls::{
     ClientAuth, TlsClient, TlsError, TlsFault, TlsFiles, TlsServer, TlsServerFiles, TlsWarning,
+    subject,
 };

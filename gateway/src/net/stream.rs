@@ -16,13 +16,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::error::DialError;
 use super::resolve::bare;
-use super::tls::{TlsClient, TlsFault, TlsServer};
+use super::tls::{TlsClient, TlsFault, TlsServer, subject};
 
 /// An idle connection is probed after this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -107,13 +107,34 @@ impl Stream {
         }
     }
 
+    /// As [`try_read`](Self::try_read), into the free capacity behind what the buffer has.
+    ///
+    /// # Errors
+    /// As [`try_read`](Self::try_read).
+    pub fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match &mut self.wire {
+            Wire::Plain(plain) => plain.tcp.try_read_buf(buffer),
+            Wire::Tls(tls) => {
+                let mut context = Context::from_waker(Waker::noop());
+                match std::pin::pin!(tls.read_buf(buffer)).poll(&mut context) {
+                    Poll::Ready(read) => read,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
     /// Ready when the peer has sent something, closed, or reset. With TLS this may be nothing that
     /// a read would return, but a read takes it away. Cancel safe.
     ///
     /// # Errors
     /// The connection is gone.
     pub async fn readable(&self) -> io::Result<()> {
-        self.counted().tcp.readable().await
+        match &self.wire {
+            // What was read from the socket and not yet taken is nothing the kernel knows of.
+            Wire::Tls(tls) if !tls.get_ref().1.wants_read() => Ok(()),
+            wire => wire.counted().tcp.readable().await,
+        }
     }
 
     /// The address of the other side.
@@ -126,6 +147,14 @@ impl Stream {
         match &self.wire {
             Wire::Plain(_) => None,
             Wire::Tls(tls) => tls.get_ref().1.alpn_protocol(),
+        }
+    }
+
+    /// Whom the peer's certificate is for ([`subject`]), if it showed one.
+    pub fn peer_subject(&self) -> Option<String> {
+        match &self.wire {
+            Wire::Plain(_) => None,
+            Wire::Tls(tls) => subject(tls.get_ref().1.peer_certificates()?.first()?),
         }
     }
 
@@ -159,9 +188,15 @@ impl Stream {
     }
 
     fn counted(&self) -> &Counted {
-        match &self.wire {
-            Wire::Plain(counted) => counted,
-            Wire::Tls(tls) => tls.get_ref().0,
+        self.wire.counted()
+    }
+}
+
+impl Wire {
+    fn counted(&self) -> &Counted {
+        match self {
+            Self::Plain(counted) => counted,
+            Self::Tls(tls) => tls.get_ref().0,
         }
     }
 }

@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::certificates::Certificates;
 use super::flow::Flow;
 use super::guests::{Loaded, route_of};
-use super::{Standing, StartError, TlsClients};
-use crate::config::{
-    Config, DestinationKind, DestinationUrl, Durability, Guard, TlsFiles, WhenFull,
-};
-use crate::net::{self, Cidr, Network, Policy, Resolver, TlsClient};
+use super::{Standing, StartError};
+use crate::config::{Config, DestinationUrl, Durability, Guard, TlsFiles, WhenFull};
+use crate::net::{Cidr, Network, Policy, Resolver, TlsServer};
 use crate::outbound::{Common, Destination, DestinationSettings};
 use crate::pipeline::{Pipeline, Slot};
 use crate::route::Table;
@@ -54,6 +53,8 @@ impl Drop for Generation {
 /// What is checked and made before anything of a configuration comes into force.
 pub(super) struct Plan {
     pub(super) settings: Vec<DestinationSettings>,
+    /// How each source speaks TLS.
+    pub(super) servers: Vec<Option<Arc<TlsServer>>>,
     routes: Vec<usize>,
     drains: Vec<(String, usize)>,
     guests: Vec<Loaded>,
@@ -66,7 +67,7 @@ impl Plan {
     pub(super) fn new(
         config: &Config,
         guests: Vec<Loaded>,
-        tls: &Mutex<TlsClients>,
+        tls: &Certificates,
     ) -> Result<Self, StartError> {
         let mut routes_of = Vec::with_capacity(config.pipelines.len());
         for pipeline in &config.pipelines {
@@ -86,7 +87,9 @@ impl Plan {
             drains.push((drain.app.clone(), endpoints.index(&drain.destination, order)?));
         }
         endpoints.share_memory(config.limits.memory);
-        Ok(Self { settings: endpoints.settings, routes, drains, guests, routes_of })
+        let servers = config.sources.iter().map(|source| tls.server(source));
+        let servers = servers.collect::<Result<_, _>>()?;
+        Ok(Self { settings: endpoints.settings, servers, routes, drains, guests, routes_of })
     }
 
     /// Puts destinations into service, those that `before` has with what waits for them, and makes
@@ -135,13 +138,13 @@ impl Plan {
 
 /// What [`Plan::new`] would find wrong.
 pub(super) fn check(config: &Config, guests: Vec<Loaded>) -> Result<(), StartError> {
-    Plan::new(config, guests, &Mutex::default()).map(drop)
+    Plan::new(config, guests, &Certificates::default()).map(drop)
 }
 
 /// Destinations as they are shared: each URL once.
 struct Endpoints<'a> {
     config: &'a Config,
-    tls: &'a Mutex<TlsClients>,
+    tls: &'a Certificates,
     by_name: HashMap<String, usize>,
     settings: Vec<DestinationSettings>,
 }
@@ -161,7 +164,7 @@ impl Endpoints<'_> {
             let connections = max_connections.unwrap_or(config.limits.max_connections);
             self.settings.push(DestinationSettings {
                 canonical: url.canonical.clone(),
-                tls: tls_client(self.tls, &url.kind, tls)?,
+                tls: self.tls.client(&url.kind, tls)?,
                 kind: url.kind.clone(),
                 connections_max: usize::from(connections),
                 queue_bytes_max: config.limits.queue,
@@ -184,40 +187,6 @@ impl Endpoints<'_> {
     }
 }
 
-/// How to speak TLS to a destination of that kind; the same files are read once.
-fn tls_client(
-    known: &Mutex<TlsClients>,
-    kind: &DestinationKind,
-    files: &TlsFiles,
-) -> Result<Option<Arc<TlsClient>>, StartError> {
-    let alpn: Vec<&'static [u8]> = match kind {
-        DestinationKind::SyslogTls { .. } | DestinationKind::Relp { tls: true, .. } => vec![],
-        DestinationKind::Http(http) if http.tls => match http.version {
-            crate::config::HttpVersion::Auto => vec![b"h2", b"http/1.1"],
-            crate::config::HttpVersion::Http1 => vec![b"http/1.1"],
-            crate::config::HttpVersion::Http2 => vec![b"h2"],
-        },
-        _ => return Ok(None),
-    };
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    let same = known.iter().find(|(key, _)| key.0 == *files && key.1 == alpn);
-    if let Some((_, client)) = same {
-        return Ok(Some(Arc::clone(client)));
-    }
-    let client = Arc::new(TlsClient::load(&net::TlsFiles {
-        ca: files.ca.clone(),
-        cert: files.cert.clone(),
-        key: files.key.clone(),
-        server_name: files.server_name.clone(),
-        alpn: alpn.clone(),
-    })?);
-    for warning in client.warnings() {
-        tracing::warn!("{warning}");
-    }
-    known.push(((files.clone(), alpn), Arc::clone(&client)));
-    Ok(Some(client))
-}
-
 /// What the `[network]` of a configuration allows.
 fn network(config: &Config, control: SocketAddr) -> Network {
     // Checked when the configuration was read.
@@ -225,7 +194,8 @@ fn network(config: &Config, control: SocketAddr) -> Network {
         list.iter().filter_map(|cidr| Cidr::new(cidr.address, cidr.prefix).ok()).collect()
     };
     let (allow, deny) = (networks(&config.network.allow), networks(&config.network.deny));
-    let mut own: Vec<_> = config.sources.iter().map(|source| source.url.address()).collect();
+    let places = config.sources.iter().map(|source| source.url.place());
+    let mut own: Vec<_> = places.filter_map(|place| place.address()).collect();
     own.push(control);
     let resolver = match config.network.nameservers.as_slice() {
         [] => Resolver::System,

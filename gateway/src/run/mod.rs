@@ -9,6 +9,7 @@
 //!
 //! What stays through reloads is in `Standing`; what a configuration makes is a `Generation`.
 
+mod certificates;
 mod flow;
 mod generation;
 mod guests;
@@ -31,14 +32,15 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{self, Config, TlsFiles};
+use crate::config::{self, Config, Place};
 use crate::control::{self, Control};
 use crate::ingest::{self, Admission, Listening};
-use crate::net::{Network, TlsClient, TlsError};
+use crate::net::{Network, TlsError, TlsServer};
 use crate::outbound::{Common, Losses, SPOOL_GRACE};
 use crate::park::Park;
 use crate::telemetry::exposition::{self, Exposition};
 use crate::telemetry::ledger::{DropReason, Ledger};
+use certificates::Certificates;
 use flow::{Flow, Inlet};
 use generation::{Generation, Known, Plan};
 use guests::Loaded;
@@ -117,15 +119,12 @@ pub enum StartError {
 /// Time for control to answer what it was asked before the end.
 const CONTROL_GRACE: Duration = Duration::from_secs(1);
 
-/// Clients by what they were made of: files, and protocols to offer.
-type TlsClients = Vec<((TlsFiles, Vec<&'static [u8]>), Arc<TlsClient>)>;
-
 /// What stays through reloads.
 pub(crate) struct Standing {
     ledger: Arc<Ledger>,
     outbound: Arc<Common>,
     ingest: ingest::Common,
-    tls: Mutex<TlsClients>,
+    tls: Certificates,
     known: Mutex<Known>,
     /// Destinations that no order names any more, on their way out.
     retiring: Mutex<Vec<(String, JoinHandle<()>)>>,
@@ -153,8 +152,8 @@ struct Force {
 pub struct Gateway {
     /// The books.
     pub ledger: Arc<Ledger>,
-    /// Sources by name, scheme and address.
-    pub listening: Vec<(String, &'static str, std::net::SocketAddr)>,
+    /// Sources by name and scheme, and where they listen.
+    pub listening: Vec<(String, &'static str, Place)>,
     /// Where control listens.
     pub control: std::net::SocketAddr,
     standing: Arc<Standing>,
@@ -194,17 +193,19 @@ pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Gateway,
     }
     let (give_up, given_up) = watch::channel(false);
     let standing = Arc::new(stand(&config, control_address, given_up)?);
-    let plan = Plan::new(&config, guests.clone(), &standing.tls)?;
+    let mut plan = Plan::new(&config, guests.clone(), &standing.tls)?;
+    let servers = std::mem::take(&mut plan.servers);
 
     let (generation, flows) = plan.commit(&config, None, &standing);
     report_orphans(&standing);
     let mut sources = Vec::with_capacity(bound.len());
-    for ((bound, flow), source) in bound.into_iter().zip(flows).zip(&config.sources) {
-        sources.push(serve(bound, source, flow, &standing));
+    let parts = bound.into_iter().zip(flows.into_iter().zip(servers));
+    for ((bound, (flow, tls)), source) in parts.zip(&config.sources) {
+        sources.push(serve(bound, source, (flow, tls), &standing));
     }
     let listening = sources.iter().map(|source| {
         let named = source.listening.source();
-        (named.name.clone(), named.url.scheme(), source.listening.address)
+        (named.name.clone(), named.url.scheme(), source.listening.address.clone())
     });
     let listening = listening.collect();
     let is_ready = Arc::new(AtomicBool::new(true));
@@ -269,7 +270,7 @@ fn stand(
         ledger: Arc::default(),
         outbound,
         ingest,
-        tls: Mutex::default(),
+        tls: Certificates::default(),
         known: Mutex::default(),
         retiring: Mutex::default(),
         control,
@@ -322,13 +323,13 @@ fn report_orphans(standing: &Standing) {
 fn serve(
     bound: ingest::Bound,
     source: &config::Source,
-    flow: Arc<Flow>,
+    (flow, tls): (Arc<Flow>, Option<Arc<TlsServer>>),
     standing: &Standing,
 ) -> Source {
     let book = Arc::clone(&flow.book);
     let inlet = Arc::new(Inlet::new(flow));
-    let intake: Arc<dyn ingest::Intake> = inlet.clone();
-    Source { listening: bound.serve(source, book, intake, &standing.ingest), inlet }
+    let service = ingest::Service { book, intake: inlet.clone(), tls };
+    Source { listening: bound.serve(source, service, &standing.ingest), inlet }
 }
 
 impl Gateway {

@@ -53,7 +53,8 @@ impl Gateway {
         let loaded =
             tokio::task::spawn_blocking(move || guests::load(&loading.0, cache, &loading.1));
         let loaded = loaded.await.map_err(ReloadError::Guests)??;
-        let plan = Plan::new(&config, loaded.clone(), &standing.tls)?;
+        let mut plan = Plan::new(&config, loaded.clone(), &standing.tls)?;
+        let servers = std::mem::take(&mut plan.servers);
         let mut bound = bind_new(&config, force)?;
         let names = plan.settings.iter().map(|settings| settings.canonical.as_str());
         standing.wait_for_return(names.collect()).await;
@@ -64,13 +65,14 @@ impl Gateway {
         for source in std::mem::take(&mut force.sources) {
             old.insert(source.listening.source().name.clone(), source);
         }
-        for (source, flow) in config.sources.iter().zip(flows) {
+        for (source, (flow, tls)) in config.sources.iter().zip(flows.into_iter().zip(servers)) {
             let known = old.remove(&source.name);
             if let Some(bound) = bound.remove(&source.name) {
-                force.sources.push(serve(bound, source, flow, standing));
+                force.sources.push(serve(bound, source, (flow, tls), standing));
                 force.leaving.extend(known.map(dismiss));
             } else if let Some(mut known) = known {
-                known.listening.change(source, Arc::clone(&flow.book), &standing.ingest);
+                let book = Arc::clone(&flow.book);
+                known.listening.change(source, book, tls, &standing.ingest);
                 known.inlet.change(flow);
                 force.sources.push(known);
             }
@@ -89,19 +91,10 @@ impl Gateway {
 
     /// Reads certificates again that have changed. Connections keep what they have.
     pub async fn refresh_certificates(&self) {
-        let clients = {
-            let clients = self.standing.tls.lock().unwrap_or_else(PoisonError::into_inner);
-            clients.iter().map(|(_, client)| Arc::clone(client)).collect::<Vec<_>>()
-        };
-        for client in clients.iter().filter(|client| client.changed()) {
-            match client.reload() {
-                Ok(()) => {
-                    tracing::info!("certificates for destinations read again");
-                    for destination in &self.force.lock().await.generation.destinations {
-                        destination.try_again(client);
-                    }
-                }
-                Err(error) => tracing::error!(%error, "changed certificates are not taken"),
+        for client in &self.standing.tls.refresh() {
+            tracing::info!("certificates for destinations read again");
+            for destination in &self.force.lock().await.generation.destinations {
+                destination.try_again(client);
             }
         }
     }
@@ -131,7 +124,8 @@ fn bind_new(config: &Config, force: &Force) -> Result<HashMap<String, ingest::Bo
         }
         let same = force.sources.iter().find(|other| {
             let other = other.listening.source();
-            other.url.address().port() != 0 && other.url == source.url
+            let is_any = other.url.place().address().is_some_and(|address| address.port() == 0);
+            !is_any && other.url == source.url
         });
         if let Some(other) = same {
             let (new, old) = (source.name.clone(), other.listening.source().name.clone());

@@ -78,12 +78,16 @@ impl DropReason {
 pub enum RejectReason {
     /// The stream broke its framing; the session was closed.
     Framing,
+    /// A peer did not say who it is as it should: its TLS handshake or its PROXY header failed.
+    Handshake,
     /// The frame broke its grammar and the source is strict.
     Malformed,
     /// No memory was free and the source cannot wait (UDP).
     Memory,
     /// The frame was longer than the limit and the source rejects such.
     Oversize,
+    /// The peer has as many sessions as one peer may.
+    PeerSessions,
     /// The source has as many sessions as it may.
     Sessions,
     /// A frame that had begun did not end in time.
@@ -94,11 +98,13 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order of the books.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Framing,
+        Self::Handshake,
         Self::Malformed,
         Self::Memory,
         Self::Oversize,
+        Self::PeerSessions,
         Self::Sessions,
         Self::Timeout,
         Self::Kernel,
@@ -109,9 +115,11 @@ impl RejectReason {
     pub fn keyword(self) -> &'static str {
         match self {
             Self::Framing => "framing",
+            Self::Handshake => "handshake",
             Self::Malformed => "malformed",
             Self::Memory => "memory",
             Self::Oversize => "oversize",
+            Self::PeerSessions => "peer_sessions",
             Self::Sessions => "sessions",
             Self::Timeout => "timeout",
             Self::Kernel => "kernel",

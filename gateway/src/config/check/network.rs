@@ -18,7 +18,11 @@ pub(super) fn check(raw: &RawNetwork, report: &mut Report<'_>) -> Network {
     }
 }
 
-fn networks(key: &'static str, texts: Option<&Texts>, report: &mut Report<'_>) -> Vec<Cidr> {
+pub(super) fn networks(
+    key: &'static str,
+    texts: Option<&Texts>,
+    report: &mut Report<'_>,
+) -> Vec<Cidr> {
     let read = |text: &str| Cidr::parse(text).map_err(|error| ProblemKind::Network { key, error });
     items(texts, read, report)
 }

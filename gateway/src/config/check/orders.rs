@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use super::super::raw::{Raw, RawDrain, RawOrder, RawRoute, Text};
 use super::super::report::{ProblemKind, Report, quote};
 use super::super::url::host_name;
-use super::super::{DestinationKind, DestinationUrl, Drain, Route, Source, TlsFiles, WhenFull};
+use super::super::{
+    DestinationKind, DestinationUrl, Drain, Place, Route, Source, TlsFiles, WhenFull,
+};
 use super::check_path;
 use super::delivery::need_spool;
 use super::value::{choice, connections};
@@ -39,7 +41,7 @@ pub(super) fn check(
 struct Shared<'a> {
     raw: &'a Raw,
     sources: &'a [Option<Source>],
-    /// Sources by transport (streams or not) and port.
+    /// Sources by transport (TCP or not) and port.
     listeners: HashMap<(bool, u16), Vec<usize>>,
     /// By canonical URL: what its orders say of it together.
     terms: HashMap<String, Terms>,
@@ -183,7 +185,11 @@ fn check_tls(raw: &RawOrder, kind: Option<&DestinationKind>, report: &mut Report
 }
 
 /// A path, and not the key itself, which would show wherever the path does.
-fn pem_path(key: &'static str, text: Option<&Text>, report: &mut Report<'_>) -> Option<PathBuf> {
+pub(super) fn pem_path(
+    key: &'static str,
+    text: Option<&Text>,
+    report: &mut Report<'_>,
+) -> Option<PathBuf> {
     let text = text?;
     if is_pem(text) {
         report.add(text.span().start, ProblemKind::Pem { key });
@@ -224,9 +230,11 @@ impl<'a> Shared<'a> {
     fn new(raw: &'a Raw, sources: &'a [Option<Source>]) -> Self {
         let mut listeners: HashMap<_, Vec<usize>> = HashMap::new();
         for (index, source) in sources.iter().enumerate() {
-            let Some(source) = source else { continue };
-            let listener = (source.url.is_stream(), source.url.address().port());
-            listeners.entry(listener).or_default().push(index);
+            let Some(place) = source.as_ref().map(|source| source.url.place()) else { continue };
+            if let Some(address) = place.address() {
+                let listener = (matches!(place, Place::Tcp(_)), address.port());
+                listeners.entry(listener).or_default().push(index);
+            }
         }
         Self {
             raw,
@@ -297,7 +305,8 @@ impl<'a> Shared<'a> {
         let Ok(host) = host.parse::<IpAddr>() else { return };
         for index in self.listeners.get(&(is_stream, port)).into_iter().flatten() {
             let Some(Some(source)) = self.sources.get(*index) else { continue };
-            let own = source.url.address().ip();
+            let Some(own) = source.url.place().address() else { continue };
+            let own = own.ip();
             // `[::]` takes IPv4 too, `0.0.0.0` no IPv6.
             let is_any = own.is_unspecified() && (own.is_ipv6() || host.is_ipv4());
             if own == host || (is_any && host.is_loopback()) {

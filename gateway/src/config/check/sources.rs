@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::super::defaults;
-use super::super::raw::{Raw, RawSource, Text};
+use super::super::raw::{Integer, Raw, RawSource, Text, Texts};
 use super::super::report::{ProblemKind, Report};
-use super::super::{AppTemplate, Control, Format, Framing, Oversize, Source, SourceUrl};
+use super::super::{
+    AppTemplate, Clients, Control, Format, Framing, Oversize, Place, Source, SourceTls, SourceUrl,
+};
+use super::network::networks;
+use super::orders::pem_path;
 use super::value::{choice, count, duration, size};
 
 /// Indices of sources cross to other rooms in 16 bits.
@@ -25,6 +30,9 @@ const FORMATS: &[(&str, Format)] =
     &[("auto", Format::Auto), ("rfc5424", Format::Rfc5424), ("rfc3164", Format::Rfc3164)];
 const OVERSIZES: &[(&str, Oversize)] =
     &[("truncate", Oversize::Truncate), ("reject", Oversize::Reject)];
+/// Whether a peer without a certificate is kept out.
+const CLIENT_AUTHS: &[(&str, bool)] = &[("required", true), ("optional", false)];
+
 /// Checks one source; `None` if it has no name or no URL.
 pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> {
     let name = raw.name.as_ref();
@@ -33,9 +41,10 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
         let refuse = |error| report.add(text.span().start, ProblemKind::Url { key: "url", error });
         parsed.map_err(refuse).ok()
     });
-    if let Some(url) = url {
+    if let Some(url) = &url {
         check_pointless(raw, url, report);
     }
+    let tls = url.as_ref().filter(|url| url.is_tls()).and_then(|_| check_tls(raw, report));
     let app = raw.app.as_ref().map_or_else(AppTemplate::app_name, |text| {
         AppTemplate::parse(text.get_ref()).unwrap_or_else(|error| {
             report.add(text.span().start, ProblemKind::Template(error));
@@ -45,15 +54,22 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
     let receive = raw.receive_buffer.as_ref();
     let timeout = raw.frame_timeout.as_ref();
     let sessions = raw.max_sessions.as_ref();
+    let per_peer = (raw.max_sessions_per_peer.as_ref(), &defaults::MAX_SESSIONS_PER_PEER);
+    let handshake = (raw.handshake_timeout.as_ref(), &defaults::HANDSHAKE_TIMEOUT);
     let source = Source {
         name: name.map(|text| text.get_ref().clone()).unwrap_or_default(),
-        url: url.unwrap_or(NO_URL),
+        url: url.clone().unwrap_or(NO_URL),
         app,
         framing: choice("framing", raw.framing.as_ref(), Framing::Auto, FRAMINGS, report),
         format: choice("format", raw.format.as_ref(), Format::Auto, FORMATS, report),
         strict: raw.strict.as_ref().is_some_and(|strict| *strict.get_ref()),
         oversize: choice("oversize", raw.oversize.as_ref(), Oversize::Truncate, OVERSIZES, report),
         max_sessions: count("max_sessions", sessions, &defaults::MAX_SESSIONS, report),
+        max_sessions_per_peer: count("max_sessions_per_peer", per_peer.0, per_peer.1, report),
+        handshake_timeout: duration("handshake_timeout", handshake.0, handshake.1, report),
+        proxy_protocol: networks("proxy_protocol", raw.proxy_protocol.as_ref(), report),
+        peer_fields: raw.peer_fields.as_ref().is_some_and(|flag| *flag.get_ref()),
+        tls,
         idle: duration("idle", raw.idle.as_ref(), &defaults::IDLE, report),
         frame_timeout: duration("frame_timeout", timeout, &defaults::FRAME_TIMEOUT, report),
         receive_buffer: size("receive_buffer", receive, &defaults::RECEIVE_BUFFER, report),
@@ -62,34 +78,79 @@ pub(super) fn check(raw: &RawSource, report: &mut Report<'_>) -> Option<Source> 
     (name.is_some() && url.is_some()).then_some(source)
 }
 
-/// A key that does nothing is a misunderstanding: better told than kept.
-fn check_pointless(raw: &RawSource, url: SourceUrl, report: &mut Report<'_>) {
-    let scheme = url.scheme();
-    let mut refuse = |key, at: Option<usize>, reason| {
-        if let Some(at) = at {
-            report.add(at, ProblemKind::Pointless { key, scheme, side: "source", reason });
+/// The files of a source with TLS; `None` if one is missing, which was reported.
+fn check_tls(raw: &RawSource, report: &mut Report<'_>) -> Option<SourceTls> {
+    for (key, text, example) in
+        [("cert", &raw.cert, "cert = \"gateway.pem\""), ("key", &raw.key, "key = \"gateway.key\"")]
+    {
+        if text.is_none() {
+            let place = "[[source]] with TLS";
+            report.add(raw.at, ProblemKind::Missing { place, key, example });
         }
+    }
+    let is_required = choice("client_auth", raw.client_auth.as_ref(), true, CLIENT_AUTHS, report);
+    if let (Some(text), None) = (&raw.client_auth, &raw.client_ca) {
+        let (key, other) = ("client_auth", "client_ca");
+        report.add(text.span().start, ProblemKind::Alone { key, other });
+    }
+    let clients = match pem_path("client_ca", raw.client_ca.as_ref(), report) {
+        None => Clients::All,
+        Some(ca) if is_required => Clients::Required(ca),
+        Some(ca) => Clients::Optional(ca),
     };
-    let at = |text: &Option<Text>| text.as_ref().map(|text| text.span().start);
+    let mut path =
+        |key, text: &Option<Text>| -> Option<PathBuf> { pem_path(key, text.as_ref(), report) };
+    let (cert, key) = (path("cert", &raw.cert), path("key", &raw.key));
+    Some(SourceTls { cert: cert?, key: key?, clients })
+}
+
+/// What a key is of use for, and what is said of it elsewhere.
+type Use = (&'static str, Option<usize>, bool, &'static str);
+
+/// A key that does nothing is a misunderstanding: better told than kept.
+fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.span().start);
+    let number = |number: &Option<Integer>| number.as_ref().map(|number| number.span().start);
+    let texts = |texts: &Option<Texts>| texts.as_ref().map(|texts| texts.span().start);
+    let is_datagrams = matches!(url, SourceUrl::SyslogUdp(_) | SourceUrl::SyslogUnixgram(_));
+    let is_relp = matches!(url, SourceUrl::Relp(_) | SourceUrl::Relps(_));
+    let is_stream =
+        matches!(url, SourceUrl::SyslogTcp(_) | SourceUrl::SyslogTls(_) | SourceUrl::SyslogUnix(_));
+    let (is_udp, is_tls) = (matches!(url, SourceUrl::SyslogUdp(_)), url.is_tls());
+    let is_tcp = matches!(url.place(), Place::Tcp(_));
+    let has_handshake = is_tcp || matches!(url, SourceUrl::Quic(_));
+    let own_framing = match url {
+        _ if is_datagrams => "each datagram is one frame",
+        SourceUrl::Relp(_) | SourceUrl::Relps(_) => "RELP has its own",
+        _ => "it has its own",
+    };
+    let (sessions, no_tls) = ("datagrams have no sessions", "it has no TLS");
+    let no_handshake = "it has no handshake";
     let stream = "a stream waits at its sender";
-    let window = raw.window.as_ref().map(|number| number.span().start);
-    match url {
-        SourceUrl::SyslogUdp(_) => {
-            let sessions = "datagrams have no sessions";
-            refuse("framing", at(&raw.framing), "each datagram is one frame");
-            refuse("frame_timeout", at(&raw.frame_timeout), "each datagram is one frame");
-            refuse("idle", at(&raw.idle), sessions);
-            let max_sessions = raw.max_sessions.as_ref().map(|number| number.span().start);
-            refuse("max_sessions", max_sessions, sessions);
-            refuse("window", window, "records are not answered");
-        }
-        SourceUrl::SyslogTcp(_) => {
-            refuse("receive_buffer", at(&raw.receive_buffer), stream);
-            refuse("window", window, "records are not answered");
-        }
-        SourceUrl::Relp(_) => {
-            refuse("framing", at(&raw.framing), "RELP has its own");
-            refuse("receive_buffer", at(&raw.receive_buffer), stream);
+    let uses: [Use; 13] = [
+        ("framing", text(&raw.framing), is_stream, own_framing),
+        ("frame_timeout", text(&raw.frame_timeout), !is_datagrams, "each datagram is one frame"),
+        ("idle", text(&raw.idle), !is_datagrams, sessions),
+        ("max_sessions", number(&raw.max_sessions), !is_datagrams, sessions),
+        (
+            "max_sessions_per_peer",
+            number(&raw.max_sessions_per_peer),
+            has_handshake,
+            if is_datagrams { sessions } else { "its peers have no addresses" },
+        ),
+        ("handshake_timeout", text(&raw.handshake_timeout), has_handshake, no_handshake),
+        ("proxy_protocol", texts(&raw.proxy_protocol), is_tcp, "proxies speak it over TCP"),
+        ("receive_buffer", text(&raw.receive_buffer), is_udp, stream),
+        ("window", number(&raw.window), is_relp, "records are not answered"),
+        ("cert", text(&raw.cert), is_tls, no_tls),
+        ("key", text(&raw.key), is_tls, no_tls),
+        ("client_ca", text(&raw.client_ca), is_tls, no_tls),
+        ("client_auth", text(&raw.client_auth), is_tls, no_tls),
+    ];
+    let scheme = url.scheme();
+    for (key, at, is_of_use, reason) in uses {
+        if let Some(at) = at.filter(|_| !is_of_use) {
+            report.add(at, ProblemKind::Pointless { key, scheme, side: "source", reason });
         }
     }
 }
@@ -106,18 +167,17 @@ pub(super) fn check_listeners(
         let (what, count) = ("sources", sources.len());
         report.add(at, ProblemKind::TooMany { what, count, most: SOURCES_MAX });
     }
-    // By transport and address.
-    let mut taken: HashMap<(bool, SocketAddr), Option<usize>> = HashMap::new();
-    let own = (true, control.listen);
+    let mut taken: HashMap<Place, Option<usize>> = HashMap::new();
+    let own = Place::Tcp(control.listen);
     if control.listen.port() != 0 {
         let at = raw.control.listen.as_ref().map(|text| text.span().start);
-        taken.insert(own, at);
+        taken.insert(own.clone(), at);
     }
     for (source, raw) in sources.iter().zip(&raw.sources) {
         let (Some(source), Some(text)) = (source, &raw.url) else { continue };
         let at = text.span().start;
-        let listener = (source.url.is_stream(), source.url.address());
-        if listener.1.port() == 0 {
+        let listener = source.url.place();
+        if listener.address().is_some_and(|address| address.port() == 0) {
             continue;
         }
         match taken.get(&listener) {
@@ -127,7 +187,8 @@ pub(super) fn check_listeners(
             Some(first) => {
                 let line = first.map(|first| report.line(first));
                 let owner = if listener == own { ", that of [control]," } else { "" };
-                let what = format!("address {}{owner}", listener.1);
+                let kind = if listener.address().is_some() { "address" } else { "path" };
+                let what = format!("{kind} {listener}{owner}");
                 report.add(at, ProblemKind::Duplicate { what, line });
             }
         }

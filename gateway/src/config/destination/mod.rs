@@ -16,7 +16,7 @@ pub use http::{Credentials, HttpDestination, HttpFormat, HttpVersion};
 pub(super) const SYSLOG_PORT: u16 = 514;
 
 /// *Source*: RFC 5425 section 4.1.
-const SYSLOG_TLS_PORT: u16 = 6514;
+pub(super) const SYSLOG_TLS_PORT: u16 = 6514;
 
 /// RELP has no port of its own; this is the one of its documentation.
 pub(super) const RELP_PORT: u16 = 2514;

@@ -45,19 +45,27 @@ const SOURCE: Shape = Shape {
     place: "[[source]]",
     keys: &[
         "app",
+        "cert",
+        "client_auth",
+        "client_ca",
         "format",
         "frame_timeout",
         "framing",
+        "handshake_timeout",
         "idle",
+        "key",
         "max_sessions",
+        "max_sessions_per_peer",
         "name",
         "oversize",
+        "peer_fields",
+        "proxy_protocol",
         "receive_buffer",
         "strict",
         "url",
         "window",
     ],
-    planned: &["cert", "client_ca", "key"],
+    planned: &[],
 };
 const GUEST: Shape = Shape {
     place: "[[guest]]",
@@ -94,6 +102,9 @@ const DRAIN: Shape = Shape {
 pub(super) const SHAPES: [&Shape; 11] = [
     &TOP, &CONTROL, &LIMITS, &SPOOL, &PARKED, &NETWORK, &SOURCE, &GUEST, &PIPELINE, &ROUTE, &DRAIN,
 ];
+
+/// What a list of networks looks like.
+const NETWORKS: &str = "a list of networks, as in [\"10.0.0.0/8\"]";
 
 /// A string and its place in the text.
 pub(super) type Text = Spanned<String>;
@@ -176,6 +187,14 @@ pub(super) struct RawSource {
     pub(super) strict: Option<Flag>,
     pub(super) oversize: Option<Text>,
     pub(super) max_sessions: Option<Integer>,
+    pub(super) max_sessions_per_peer: Option<Integer>,
+    pub(super) handshake_timeout: Option<Text>,
+    pub(super) proxy_protocol: Option<Texts>,
+    pub(super) peer_fields: Option<Flag>,
+    pub(super) cert: Option<Text>,
+    pub(super) key: Option<Text>,
+    pub(super) client_ca: Option<Text>,
+    pub(super) client_auth: Option<Text>,
     pub(super) idle: Option<Text>,
     pub(super) frame_timeout: Option<Text>,
     pub(super) receive_buffer: Option<Text>,
@@ -298,7 +317,6 @@ impl RawParked {
 
 impl RawNetwork {
     fn read(table: &Table<'_>, report: &mut Report<'_>) -> Self {
-        const NETWORKS: &str = "a list of networks, as in [\"10.0.0.0/8\"]";
         let mut fields = Fields::open(table, &NETWORK, report);
         Self {
             allow: fields.texts("allow", NETWORKS),
@@ -323,6 +341,14 @@ impl RawSource {
             strict: fields.boolean("strict"),
             oversize: fields.text("oversize"),
             max_sessions: fields.integer("max_sessions"),
+            max_sessions_per_peer: fields.integer("max_sessions_per_peer"),
+            handshake_timeout: fields.duration("handshake_timeout"),
+            proxy_protocol: fields.texts("proxy_protocol", NETWORKS),
+            peer_fields: fields.boolean("peer_fields"),
+            cert: fields.text("cert"),
+            key: fields.text("key"),
+            client_ca: fields.text("client_ca"),
+            client_auth: fields.text("client_auth"),
             idle: fields.duration("idle"),
             frame_timeout: fields.duration("frame_timeout"),
             receive_buffer: fields.size("receive_buffer"),

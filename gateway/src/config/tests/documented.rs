@@ -39,9 +39,13 @@ fn minimal(place: &str, key: &str, line: &str) -> String {
     let scheme = match key {
         "receive_buffer" => "syslog+udp",
         "window" => "relp",
+        "cert" | "key" | "client_ca" | "client_auth" => "syslog+tls",
         _ => "syslog+tcp",
     };
     let rest = match place {
+        "[[source]]" if scheme == "syslog+tls" => format!(
+            "name = 's'\nurl = '{scheme}://127.0.0.1:1'\ncert = 'c'\nkey = 'k'\nclient_ca = 'a'\n"
+        ),
         "[[source]]" => format!("name = 's'\nurl = '{scheme}://127.0.0.1:1'\n"),
         "[[guest]]" => "name = 'g'\nuse = 'std:json'\n".to_owned(),
         "[[pipeline]]" => "sources = ['s']\n".to_owned(),
@@ -98,7 +102,7 @@ fn the_defaults_in_the_book_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 31);
+    assert_eq!(checked, 35);
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn the_ranges_in_the_book_are_the_ranges() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 22);
+    assert_eq!(checked, 24);
 }
 
 #[test]

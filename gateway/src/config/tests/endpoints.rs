@@ -159,16 +159,19 @@ fn source_urls_are_addresses_of_this_machine() {
         "host \"example.com\" cannot be listened on; allowed: an IP \
           address of this machine, or localhost",
     );
-    check("syslog://0.0.0.0", "unknown scheme \"syslog\"; supported: relp, syslog+tcp, syslog+udp");
+    check(
+        "syslog://0.0.0.0",
+        "unknown scheme \"syslog\"; supported: relp, relps, syslog+tcp, syslog+tls, syslog+udp",
+    );
     check(
         "syslog+tcp://0.0.0.0?framing=lf",
         "unknown query key \"framing\"; allowed for syslog+tcp: none",
     );
     check("relp://0.0.0.0?window=9", "unknown query key \"window\"; allowed for relp: none");
     check(
-        "relps://0.0.0.0",
-        "scheme \"relps\" is not supported yet by this build; supported: relp, \
-         syslog+tcp, syslog+udp",
+        "grpcs://0.0.0.0",
+        "scheme \"grpcs\" is not supported yet by this build; supported: relp, relps, \
+         syslog+tcp, syslog+tls, syslog+udp",
     );
     check("syslog+tcp://0.0.0.0:70000", "port \"70000\" is no port; allowed: 0 to 65535");
 }

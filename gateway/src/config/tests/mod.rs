@@ -155,6 +155,11 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
             strict: true,
             oversize: Oversize::Reject,
             max_sessions: 3,
+            max_sessions_per_peer: 2,
+            handshake_timeout: Duration::from_secs(4),
+            proxy_protocol: ["10.0.0.0/8", "::1"].map(|text| Cidr::parse(text).unwrap()).into(),
+            peer_fields: true,
+            tls: None,
             idle: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(2),
             receive_buffer: 8 << 20,
@@ -165,6 +170,14 @@ fn every_key_of_sources_guests_and_pipelines_reaches_its_field() {
     assert_eq!(relp.url, SourceUrl::Relp(SocketAddr::from(([127, 0, 0, 1], 2514))));
     assert_eq!((relp.window, relp.max_sessions), (9, 4));
     assert_eq!((relp.idle, relp.frame_timeout), (Duration::from_secs(3), Duration::from_secs(1)));
+    assert_eq!(
+        config.sources[3].tls,
+        Some(SourceTls {
+            cert: "own.pem".into(),
+            key: "own.key".into(),
+            clients: Clients::Optional("ca.pem".into()),
+        })
+    );
     assert_eq!(
         config.guests[0],
         Guest {

@@ -17,8 +17,10 @@ const ROUTE: &str = "[[route]]\nname = 'r'\nurl = 'syslog://h'";
 fn unknown_keys_are_refused_with_the_nearest_known_one() {
     const TOP: &str = "allowed: [control], data, [[drain]], [[guest]], [limits], [network], \
                        [parked], [[pipeline]], [[route]], [[source]], [spool]";
-    const SOURCE: &str = "allowed: app, format, frame_timeout, framing, idle, max_sessions, name, \
-                          oversize, receive_buffer, strict, url, window";
+    const SOURCE: &str = "allowed: app, cert, client_auth, client_ca, format, frame_timeout, \
+                          framing, handshake_timeout, idle, key, max_sessions, \
+                          max_sessions_per_peer, name, oversize, peer_fields, proxy_protocol, \
+                          receive_buffer, strict, url, window";
     let top = |line: &str, expected: &str| check(line, &[&format!("{expected} {TOP}")]);
     top("daat = 1", "1:1: unknown key \"daat\"; did you mean \"data\"?");
     top("[limit]\nx = 1", "1:2: unknown table \"limit\"; did you mean [limits]?");
@@ -53,13 +55,6 @@ fn what_is_planned_is_told_from_what_is_unknown() {
         check_line(table, line, &expected);
     };
     line(
-        TCP,
-        "cert = 'x'",
-        "1: key \"cert\"",
-        "app, format, frame_timeout, framing, idle, \
-          max_sessions, name, oversize, receive_buffer, strict, url, window",
-    );
-    line(
         "[[guest]]\nname = 'g'",
         "use = 'oci://x'",
         "7: use = \"oci:…\"",
@@ -67,9 +62,9 @@ fn what_is_planned_is_told_from_what_is_unknown() {
     );
     line(
         "[[source]]\nname = 's'",
-        "url = 'syslog+tls://0.0.0.0'",
-        "7: url: scheme \"syslog+tls\"",
-        "relp, syslog+tcp, syslog+udp",
+        "url = 'grpc://0.0.0.0'",
+        "7: url: scheme \"grpc\"",
+        "relp, relps, syslog+tcp, syslog+tls, syslog+udp",
     );
     line(
         "[[route]]\nname = 'r'",

@@ -12,12 +12,14 @@ mod error;
 mod fault;
 mod files;
 mod server;
+mod subject;
 mod validity;
 
 pub use client::{TlsClient, TlsFiles};
 pub use error::{TlsError, TlsWarning};
 pub use fault::TlsFault;
 pub use server::{ClientAuth, TlsServer, TlsServerFiles};
+pub use subject::subject;
 
 #[cfg(test)]
 pub(super) use validity::validity;

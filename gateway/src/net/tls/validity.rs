@@ -5,11 +5,11 @@
 
 use std::time::{Duration, SystemTime};
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// The version, which is left out in version 1.
-const EXPLICIT_0: u8 = 0xa0;
+pub(super) const EXPLICIT_0: u8 = 0xa0;
 
 /// The first and the last moment; none if this is no certificate.
 pub(in crate::net) fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
@@ -28,20 +28,22 @@ pub(in crate::net) fn validity(certificate: &[u8]) -> Option<(SystemTime, System
     Some((from, until))
 }
 
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
+/// One element of DER.
+pub(super) struct Element<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
     /// What follows it.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 /// The content of the first element, which has this tag, and what follows it.
-fn expect(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn expect(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
     let Element { tag, content, rest } = first(bytes)?;
     (tag == wanted).then_some((content, rest))
 }
 
-fn first(bytes: &[u8]) -> Option<Element<'_>> {
+/// The first element.
+pub(super) fn first(bytes: &[u8]) -> Option<Element<'_>> {
     let (&[tag, length], rest) = bytes.split_first_chunk()?;
     if length < 0x80 {
         let (content, rest) = rest.split_at_checked(usize::from(length))?;
