@@ -11,6 +11,7 @@ mod guests;
 mod https;
 mod peers;
 mod pressure;
+mod quic;
 mod refused;
 mod reload;
 mod relp;

@@ -15,13 +15,13 @@ const HTTP_PORT: u16 = 8080;
 /// As [`HTTP_PORT`].
 const HTTPS_PORT: u16 = 8443;
 /// Beside that of syslog over TLS; none is assigned.
-const QUIC_PORT: u16 = 6515;
+pub(super) const QUIC_PORT: u16 = 6515;
 
 /// The schemes of sources.
 const SCHEMES: Schemes = Schemes {
-    supported: &["relp", "relps", "syslog+tcp", "syslog+tls", "syslog+udp"],
+    supported: &["quic", "relp", "relps", "syslog+tcp", "syslog+tls", "syslog+udp"],
     aliases: &[],
-    planned: &["grpc", "grpcs", "http", "https", "quic", "syslog+unix", "syslog+unixgram"],
+    planned: &["grpc", "grpcs", "http", "https", "syslog+unix", "syslog+unixgram"],
 };
 
 /// A configured entrance.
@@ -263,6 +263,7 @@ mod tests {
             ("syslog+tcp://0.0.0.0", "syslog+tcp://0.0.0.0:514"),
             ("relp://[::1]", "relp://[::1]:2514"),
             ("relps://[::1]", "relps://[::1]:2514"),
+            ("quic://0.0.0.0", "quic://0.0.0.0:6515"),
             ("syslog+tls://[::1]", "syslog+tls://[::1]:6514"),
             ("Syslog+TCP://[::]:6514/", "syslog+tcp://[::]:6514"),
         ] {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::peer::{Peer, Senders, sign};
 use super::{Admission, Common, Intake, Service};
 use crate::config::{self, Source, TemplatePart};
+use crate::marks::Marks;
 use crate::net::TlsServer;
 use crate::telemetry::ledger::{RejectReason, SourceBook};
 use crate::telemetry::throttle::Throttle;
@@ -36,6 +37,7 @@ pub(super) struct Entrance {
     pub(super) book: Arc<SourceBook>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) admission: Arc<Admission>,
+    pub(super) marks: Arc<Marks>,
     pub(super) shutdown: watch::Receiver<bool>,
     pub(super) give_up: watch::Receiver<bool>,
     /// For lines in the log that peers cause.
@@ -98,6 +100,7 @@ impl Entrance {
             book: service.book,
             intake: service.intake,
             admission: Arc::clone(&common.admission),
+            marks: Arc::clone(&common.marks),
             shutdown,
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),

@@ -132,7 +132,7 @@ async fn admit(
 }
 
 /// Why a connection does not become a session.
-enum Refused {
+pub(super) enum Refused {
     Handshake(AcceptError),
     /// The limit.
     PeerSessions(usize),
@@ -140,7 +140,7 @@ enum Refused {
 
 impl Refused {
     /// Counts it and says it.
-    fn note(self, peer: SocketAddr, entrance: &Entrance) {
+    pub(super) fn note(self, peer: SocketAddr, entrance: &Entrance) {
         let source = entrance.name.as_str();
         match self {
             // A peer that only looks whether the port is open is none.
@@ -167,10 +167,10 @@ impl Refused {
 }
 
 /// A session in the book for as long as it lasts, however it ends.
-struct Open<'a>(&'a Entrance);
+pub(super) struct Open<'a>(&'a Entrance);
 
 impl<'a> Open<'a> {
-    fn of(entrance: &'a Entrance) -> Self {
+    pub(super) fn of(entrance: &'a Entrance) -> Self {
         entrance.book.sessions.enter(1);
         Self(entrance)
     }
@@ -219,7 +219,7 @@ impl Drop for Seat {
 }
 
 /// A session that panicked took nothing along but itself; it is said, since it is a mistake of ours.
-fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
+pub(super) fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -5,12 +5,13 @@
 //! * **Limits**: sessions per source and per peer, bytes per record, time per handshake and frame,
 //!   idle time; bytes of all batches in flight ([`Admission`]).
 //! * **When it fails**: a session is closed with a reason; its listener goes on.
-//! * **May import**: `telemetry`, `config`, `net`.
+//! * **May import**: `telemetry`, `config`, `net`, `marks`.
 
 mod admission;
 mod entrance;
 mod listener;
 mod peer;
+mod quic;
 mod relp;
 mod tcp;
 mod udp;
@@ -31,6 +32,7 @@ use entrance::{Entrance, Gate};
 use listener::Protocol;
 
 use crate::config::{Place, Source, SourceUrl};
+use crate::marks::Marks;
 use crate::net::TlsServer;
 use crate::telemetry::ledger::SourceBook;
 
@@ -130,6 +132,8 @@ pub struct Common {
     pub record_bytes_max: usize,
     /// The budget of the process.
     pub admission: Arc<Admission>,
+    /// How far each producer's batches are kept.
+    pub marks: Arc<Marks>,
     /// Turns true when sources are to end at once.
     pub give_up: watch::Receiver<bool>,
 }
@@ -145,6 +149,7 @@ pub struct Bound {
 enum BoundSocket {
     Stream(TcpListener, Protocol),
     Datagram(UdpSocket),
+    Quic(UdpSocket),
 }
 
 /// Binds a source.
@@ -168,12 +173,15 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
                 Ok(Bound { address, socket: BoundSocket::Datagram(socket) })
             })
         }
+        SourceUrl::Quic(address) => quic::bind(*address).and_then(|socket| {
+            let address = Place::Udp(socket.local_addr()?);
+            Ok(Bound { address, socket: BoundSocket::Quic(socket) })
+        }),
         // The configuration refuses them.
         SourceUrl::SyslogUnix(_)
         | SourceUrl::SyslogUnixgram(_)
         | SourceUrl::Http(_)
-        | SourceUrl::Https(_)
-        | SourceUrl::Quic(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        | SourceUrl::Https(_) => Err(std::io::ErrorKind::Unsupported.into()),
     };
     bound.map_err(|cause| BindError {
         name: source.name.clone(),
@@ -195,6 +203,7 @@ impl Bound {
             BoundSocket::Stream(listener, protocol) => {
                 tokio::spawn(listener::serve(listener, serving, protocol))
             }
+            BoundSocket::Quic(socket) => tokio::spawn(quic::serve(socket, serving)),
             BoundSocket::Datagram(socket) => {
                 let handle = Handle::current();
                 tokio::task::spawn_blocking(move || udp::serve(&socket, &serving, &handle))

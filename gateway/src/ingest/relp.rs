@@ -366,7 +366,8 @@ mod tests {
     async fn answers_and_the_stop_do_not_wait_for_memory() {
         let admission = Arc::new(Admission::new(256));
         let (_give_up, give_up) = watch::channel(false);
-        let common = Common { record_bytes_max: 1 << 16, admission, give_up };
+        let marks = Arc::default();
+        let common = Common { record_bytes_max: 1 << 16, admission, marks, give_up };
         let (to_test, mut taken) = mpsc::channel(4);
         let (source, book) = (source(), Arc::new(SourceBook::default()));
         let service = Service { book, intake: Arc::new(Hands(to_test)), tls: None };

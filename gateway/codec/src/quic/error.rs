@@ -105,7 +105,9 @@ impl std::fmt::Display for RelayError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Frame(kind) => write!(f, "a control frame of type {kind} cannot be read"),
-            Self::Unexpected(kind) => write!(f, "a control frame of type {kind} does not belong here"),
+            Self::Unexpected(kind) => {
+                write!(f, "a control frame of type {kind} does not belong here")
+            }
             Self::FrameBytes(bytes) => {
                 write!(f, "a control frame of {bytes} bytes, allowed: {}", super::CONTROL_BYTES_MAX)
             }

@@ -18,9 +18,8 @@ fn vectors(name: &str) -> Vec<(String, Vec<u8>)> {
         let (first, argument) = title.split_once(' ').unwrap_or((title, ""));
         if first == name {
             let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-            let byte = |pair: &[u8]| {
-                u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()
-            };
+            let byte =
+                |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
             found.push((argument.to_owned(), digits.chunks(2).map(byte).collect()));
         }
     }

@@ -1,0 +1,1 @@
+//! Sessions against a client by hand.
