@@ -88,7 +88,7 @@ impl Destination {
 
     /// What a parcel weighs for it in the spool.
     pub(super) fn want(&self, spool: &Spool, parcel: &Parcel, records: usize, hold: bool) -> Want {
-        let share = parcel.batch().footprint() / parcel.batch().len().max(1) * records;
+        let share = parcel.batch().stored_bytes() / parcel.batch().len().max(1) * records;
         Want {
             destination: self.spool_id(spool),
             records: u32::try_from(records).unwrap_or(u32::MAX),
