@@ -12,6 +12,7 @@ mod https;
 mod peers;
 mod pressure;
 mod quic;
+mod quic_client;
 mod refused;
 mod reload;
 mod relp;

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn destination_urls_are_refused_with_the_part_that_is_wrong() {
-    const SCHEMES: &str = "file, http, https, relp, relps, stdout, syslog, syslog+tcp, \
+    const SCHEMES: &str = "file, http, https, quic, relp, relps, stdout, syslog, syslog+tcp, \
                            syslog+tls, syslog+udp";
     let check = |url: &str, expected: &str| {
         let text = format!("[[drain]]\napp = 'a'\nurl = '{url}'");
@@ -161,7 +161,7 @@ fn source_urls_are_addresses_of_this_machine() {
     );
     check(
         "syslog://0.0.0.0",
-        "unknown scheme \"syslog\"; supported: relp, relps, syslog+tcp, syslog+tls, syslog+udp",
+        "unknown scheme \"syslog\"; supported: quic, relp, relps, syslog+tcp, syslog+tls, syslog+udp",
     );
     check(
         "syslog+tcp://0.0.0.0?framing=lf",
@@ -170,8 +170,8 @@ fn source_urls_are_addresses_of_this_machine() {
     check("relp://0.0.0.0?window=9", "unknown query key \"window\"; allowed for relp: none");
     check(
         "grpcs://0.0.0.0",
-        "scheme \"grpcs\" is not supported yet by this build; supported: relp, relps, \
-         syslog+tcp, syslog+tls, syslog+udp",
+        "scheme \"grpcs\" is not supported yet by this build; supported: quic, relp, \
+         relps, syslog+tcp, syslog+tls, syslog+udp",
     );
     check("syslog+tcp://0.0.0.0:70000", "port \"70000\" is no port; allowed: 0 to 65535");
 }

@@ -126,13 +126,13 @@ enum Turn {
 impl Session {
     async fn run(&mut self) -> End {
         match self.open().await {
-            Ok((control, positions)) => self.go_on(control, positions).await,
+            Ok(control) => self.go_on(control).await,
             Err(end) => end,
         }
     }
 
     /// Takes the `HELLO`, and answers it when all that its producers have sent before is decided on.
-    async fn open(&mut self) -> Result<(ControlStream, Vec<Position>), End> {
+    async fn open(&mut self) -> Result<ControlStream, End> {
         let limit = self.entrance.handshake_timeout;
         let late = |_| End::Closed(Code::Timeout, format!("no HELLO within {limit:?}"));
         let hello = timeout(limit, hello(&self.connection)).await.map_err(late)?;
@@ -152,15 +152,17 @@ impl Session {
         };
         let positions = timeout(limit, settled).await.map_err(busy)?;
         let positions = positions.ok_or_else(superseded)?;
-        let welcome = Welcome { version: VERSION, limits: LIMITS, positions: positions.clone() };
+        let welcome = Welcome { version: VERSION, limits: LIMITS, positions };
         let welcome = [Control::Welcome(welcome)];
         // Behind a client that does not read, nobody waits for ever.
         let sent = timeout(limit, control.write(&welcome)).await.map_err(late)?;
         sent.map_err(|_| End::Peer)?;
-        Ok((control, positions))
+        Ok(control)
     }
 
-    async fn go_on(&mut self, mut control: ControlStream, mut told: Vec<Position>) -> End {
+    async fn go_on(&mut self, mut control: ControlStream) -> End {
+        // Who does not look at the positions of the WELCOME hears of them by an ACK.
+        let mut told = vec![Position::default(); self.producers.len()];
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             entrance: Arc::clone(&self.entrance),
