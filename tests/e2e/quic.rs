@@ -10,8 +10,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, send};
 use logboom_tests::oracle::{Collector, Producer, ProducerOptions, judge_at_rest};
-use logboom_tests::{Certificates, Gateway, Scratch, UdpRelay, free_port, pause, wait_until};
+use logboom_tests::{Certificates, Gateway, Pair, Scratch, UdpRelay, free_port, pause, wait_until};
 
 const SEED: u64 = 7;
 const APPS: u64 = 4;
@@ -151,4 +152,39 @@ fn every_acknowledged_record_is_at_the_hub_once_through_kills_cuts_and_new_addre
     let ledger = hub.settle("relay", 0);
     assert_eq!(ledger.destination("syslog+tcp", "dropped"), 0, "{ledger:?}");
     hub.shutdown().assert_balanced();
+}
+
+#[test]
+fn send_and_receive_speak_the_relay_and_see_every_record_once() {
+    const COUNT: u64 = 30_000;
+    for durability in ["memory", "disk"] {
+        let scratch = Scratch::new("quic-load");
+        let certificates = Certificates::new(&scratch);
+        let (server, client) = (&certificates.server, &certificates.client);
+        let url = |address: &str, ca: &str, pair: &Pair| -> LoadUrl {
+            let (cert, key) = (pair.certificate.display(), pair.key.display());
+            format!("quic://{address}?{ca}cert={cert}&key={key}").parse().expect("a URL")
+        };
+        let options = ReceiveOptions {
+            expect: Some(COUNT),
+            idle: 30.0,
+            ..ReceiveOptions::new(vec![url("127.0.0.1:0", "", server)])
+        };
+        let receiver = Receiver::start(&options).expect("a receiver");
+        let out = receiver.urls()[0].authority.clone();
+        let config = hub(0, &certificates, &format!("quic://{out}"))
+            .replace("name = \"out\"", &format!("name = \"out\"\n{}", certificates.trusted()))
+            .replace("\"disk\"", &format!("\"{durability}\""));
+        let gateway = Gateway::start(&scratch, &config);
+        let address = gateway.source("relay").to_string();
+        let ca = format!("ca={}&", certificates.ca.display());
+        let sent = send(&SendOptions::new(url(&address, &ca, client), COUNT)).expect("sent");
+        assert_eq!(sent.sent, COUNT);
+        receiver.wait();
+        let report = receiver.finish().expect("a report");
+        assert!(report.is_clean(), "{report:?}");
+        let ledger = gateway.settle("relay", COUNT);
+        assert_eq!(ledger.destination("quic", "delivered"), COUNT, "{ledger:?}");
+        gateway.shutdown().assert_balanced();
+    }
 }

@@ -25,6 +25,7 @@
 mod cut;
 mod message;
 mod progress;
+mod quic;
 mod receive;
 mod report;
 mod send;
@@ -41,7 +42,7 @@ pub use message::{MESSAGE_BYTES_MAX, SEQUENCE_MAX};
 pub use receive::{ReceiveOptions, Receiver, receive};
 pub use report::{ListenerReport, ReceiveReport, SendReport, SequenceReport};
 pub use send::{SendOptions, send, send_counted};
-pub use url::{LoadFraming, LoadUrl, Transport};
+pub use url::{LoadFiles, LoadFraming, LoadUrl, Transport};
 
 /// How often a blocked thread looks whether it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -53,8 +54,8 @@ const END_CHECK: Duration = Duration::from_millis(5);
 pub enum LoadError {
     /// The URL is not one that load can be sent to or received on.
     #[error(
-        "url {url:?}: {problem}; allowed: syslog+tcp://HOST:PORT?framing=octet|lf and \
-         syslog+udp://HOST:PORT"
+        "url {url:?}: {problem}; allowed: syslog+tcp://HOST:PORT?framing=octet|lf, \
+         syslog+udp://HOST:PORT, and quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE"
     )]
     Url {
         /// The URL as given.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::message::{Block, Shape};
-use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, Transport, pause};
+use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, Transport, pause, quic};
 
 /// How long the end of a connection waits for the peer to read everything and close.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -21,7 +21,8 @@ const APPS_MAX: usize = 1_000_000;
 /// What to send. `logboom send --help` shows the same.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SendOptions {
-    /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf or syslog+udp://HOST:PORT
+    /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf, syslog+udp://HOST:PORT, or
+    /// quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE, where what is acknowledged counts as sent
     pub url: LoadUrl,
     /// Records to send, over all connections
     #[arg(long, default_value_t = 1_000_000)]
@@ -196,6 +197,15 @@ impl Connection<'_> {
                 })?;
                 close(&stream);
                 Ok(sent)
+            }
+            Transport::Quic => {
+                let sender = quic::Sender::connect(&options.url, self.address);
+                let mut sender = sender.map_err(|source| self.broken(0, source))?;
+                let (sent, bytes, _) = self.send_all(&mut block, |block, from, count| {
+                    sender.send(block.frames(from, count), block.frames(0, 1).len())
+                })?;
+                sender.finish().map_err(|source| self.broken(sent, source))?;
+                Ok((sent, bytes, Instant::now()))
             }
             Transport::Udp => {
                 let socket = self.bind().map_err(|source| self.broken(0, source))?;

@@ -26,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const ID: ProducerId = ProducerId([7; 16]);
 
 /// Gives the receipts of what it takes to the test.
-struct Hands(mpsc::UnboundedSender<(Batch, Option<Arc<Receipt>>)>);
+struct Hands(mpsc::Sender<(Batch, Option<Arc<Receipt>>)>);
 
 impl Intake for Hands {
     fn take<'a>(
@@ -35,7 +35,7 @@ impl Intake for Hands {
         _: Permit,
         receipt: Option<Arc<Receipt>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        self.0.send((batch, receipt)).unwrap();
+        self.0.try_send((batch, receipt)).unwrap();
         Box::pin(std::future::ready(()))
     }
 }
@@ -43,7 +43,7 @@ impl Intake for Hands {
 /// A hub whose batches the test decides on.
 struct Hub {
     listening: Listening,
-    taken: mpsc::UnboundedReceiver<(Batch, Option<Arc<Receipt>>)>,
+    taken: mpsc::Receiver<(Batch, Option<Arc<Receipt>>)>,
     client: Arc<TlsClient>,
     _give_up: watch::Sender<bool>,
     folder: PathBuf,
@@ -73,7 +73,7 @@ impl Hub {
         };
         let client = Arc::new(TlsClient::load(&files).unwrap());
         let server = TlsServer::load(&TlsServerFiles { cert, key, client_auth, alpn }).unwrap();
-        let (to_test, taken) = mpsc::unbounded_channel();
+        let (to_test, taken) = mpsc::channel(64);
         let (give_up, given_up) = watch::channel(false);
         let common = Common {
             record_bytes_max: 1 << 16,
