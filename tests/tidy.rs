@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms of the gateway, and which others each may import.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("config", &[]),
     ("telemetry", &["config"]),
     ("net", &[]),
+    ("marks", &[]),
     ("park", &[]),
-    ("ingest", &["config", "telemetry", "net"]),
+    ("ingest", &["config", "telemetry", "net", "marks"]),
     ("pipeline", &["config", "telemetry", "park"]),
     ("route", &["config", "telemetry"]),
-    ("outbound", &["config", "telemetry", "net", "park"]),
+    ("outbound", &["config", "telemetry", "net", "park", "marks"]),
     ("control", &["config", "telemetry", "park"]),
     ("load", &[]),
 ];

@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 pub mod ingest;
 pub mod load;
+pub mod marks;
 pub mod net;
 pub mod outbound;
 pub mod park;

@@ -16,6 +16,8 @@ mod limits;
 mod peers;
 mod pressure;
 mod proxied;
+mod quic;
+mod quic_client;
 mod refused;
 mod reload;
 mod relp;

@@ -23,6 +23,7 @@ mod peer;
 mod process;
 mod scratch;
 mod tap;
+mod udp_relay;
 pub mod zoo;
 
 pub use certificates::{Certificates, Pair};
@@ -36,3 +37,4 @@ pub use peer::{
 pub use process::{Memory, cpu_nanos, cpu_seconds, descriptors, established, memory_bytes};
 pub use scratch::{DEADLINE, Scratch, free_port, pause, repository, wait_for, wait_until};
 pub use tap::{TcpTap, UdpTap};
+pub use udp_relay::UdpRelay;

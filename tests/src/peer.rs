@@ -19,6 +19,8 @@ pub enum PeerKind {
     Logger,
     /// Python 3, for its `logging.handlers`.
     Python,
+    /// A Python 3 that has aioquic, of `tests/setup` or on the path.
+    Aioquic,
     /// rsyslog.
     Rsyslog,
     /// rsyslog with its TLS drivers `gtls` and `ossl`.
@@ -48,6 +50,11 @@ impl PeerKind {
         match self {
             Self::Logger => on_path("logger"),
             Self::Python => on_path("python3"),
+            Self::Aioquic => {
+                let own = peers().join("python/bin/python3");
+                let all = [Some(own), on_path("python3")].into_iter().flatten();
+                all.into_iter().find(|python| can_import(python, "aioquic"))
+            }
             Self::Rsyslog => on_path("rsyslogd"),
             Self::RsyslogTls => on_path("rsyslogd")
                 .filter(|_| rsyslog_has("lmnsd_gtls") && rsyslog_has("lmnsd_ossl")),
@@ -288,6 +295,12 @@ fn rsyslog_has(module: &str) -> bool {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let file = format!("rsyslog/{module}.so");
     folders.into_iter().any(|folder| folder.path().join(&file).is_file())
+}
+
+fn can_import(python: &Path, module: &str) -> bool {
+    let mut command = Command::new(python);
+    command.args(["-c", &format!("import {module}")]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {

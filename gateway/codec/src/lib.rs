@@ -24,6 +24,7 @@ pub mod encode;
 pub mod framing;
 pub mod inflate;
 pub mod proxy;
+pub mod quic;
 pub mod relp;
 
 mod civil;

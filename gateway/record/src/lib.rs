@@ -22,12 +22,14 @@
 //! (`wit/logboom.wit`), so nothing is rebuilt at that border.
 
 mod batch;
+mod mark;
 mod names;
 mod receipt;
 mod row;
 mod time;
 
 pub use batch::{Batch, FIELD_STRIDE, Field, FieldValue, ImageError, Record, Selection};
+pub use mark::{Mark, POSITION_BYTES, Position, ProducerId};
 pub use names::{Facility, FieldId, FieldNames, Severity};
 pub use receipt::{Receipt, Resolution};
 pub use row::{Head, STRIDE, Span, column, flags};

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::Mark;
+
 /// How a receipt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -18,6 +20,7 @@ type Resolve = Box<dyn FnOnce(Resolution) + Send>;
 /// The promise of one batch to the source that took it in. All who hold the batch hold the receipt;
 /// it resolves when the last of them lets go.
 pub struct Receipt {
+    mark: Option<Mark>,
     is_lost: AtomicBool,
     resolve: Mutex<Option<Resolve>>,
 }
@@ -27,8 +30,25 @@ impl Receipt {
     /// and must not block.
     #[must_use]
     pub fn new(resolve: impl FnOnce(Resolution) + Send + 'static) -> Arc<Self> {
-        let resolve: Resolve = Box::new(resolve);
-        Arc::new(Self { is_lost: AtomicBool::new(false), resolve: Mutex::new(Some(resolve)) })
+        Self::make(None, Box::new(resolve))
+    }
+
+    /// The same for a batch that its sender has a name for: whoever makes the batch durable keeps
+    /// the mark with it.
+    #[must_use]
+    pub fn marked(mark: Mark, resolve: impl FnOnce(Resolution) + Send + 'static) -> Arc<Self> {
+        Self::make(Some(mark), Box::new(resolve))
+    }
+
+    fn make(mark: Option<Mark>, resolve: Resolve) -> Arc<Self> {
+        let resolve = Mutex::new(Some(resolve));
+        Arc::new(Self { mark, is_lost: AtomicBool::new(false), resolve })
+    }
+
+    /// What the sender calls the batch.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// Notes that a record of the batch was given up.

@@ -16,7 +16,7 @@ const HTTP_PORT: u16 = 8080;
 /// As [`HTTP_PORT`].
 const HTTPS_PORT: u16 = 8443;
 /// Beside that of syslog over TLS; none is assigned.
-const QUIC_PORT: u16 = 6515;
+pub(super) const QUIC_PORT: u16 = 6515;
 
 /// What the kernel takes as the path of a socket, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -26,6 +26,7 @@ const SCHEMES: Schemes = Schemes {
     supported: &[
         "http",
         "https",
+        "quic",
         "relp",
         "relps",
         "syslog+tcp",
@@ -35,7 +36,7 @@ const SCHEMES: Schemes = Schemes {
         "syslog+unixgram",
     ],
     aliases: &[],
-    planned: &["grpc", "grpcs", "quic"],
+    planned: &["grpc", "grpcs"],
 };
 
 /// A configured entrance.
@@ -315,6 +316,7 @@ mod tests {
             ("syslog+tcp://0.0.0.0", "syslog+tcp://0.0.0.0:514"),
             ("relp://[::1]", "relp://[::1]:2514"),
             ("relps://[::1]", "relps://[::1]:2514"),
+            ("quic://0.0.0.0", "quic://0.0.0.0:6515"),
             ("syslog+tls://[::1]", "syslog+tls://[::1]:6514"),
             ("syslog+unix:///run/a%20b", "syslog+unix:///run/a b"),
             ("SYSLOG+unixgram:///dev/log", "syslog+unixgram:///dev/log"),

@@ -16,6 +16,7 @@ use super::http::Http;
 use super::peer::{Peer, Senders, sign};
 use super::{Admission, Common, Intake, Service};
 use crate::config::{self, Cidr, Source, TemplatePart};
+use crate::marks::Marks;
 use crate::net::TlsServer;
 use crate::telemetry::ledger::{RejectReason, SourceBook};
 use crate::telemetry::throttle::Throttle;
@@ -40,6 +41,7 @@ pub(super) struct Entrance {
     pub(super) book: Arc<SourceBook>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) admission: Arc<Admission>,
+    pub(super) marks: Arc<Marks>,
     pub(super) shutdown: watch::Receiver<bool>,
     pub(super) give_up: watch::Receiver<bool>,
     /// For lines in the log that peers cause.
@@ -114,6 +116,7 @@ impl Entrance {
             book: service.book,
             intake: service.intake,
             admission: Arc::clone(&common.admission),
+            marks: Arc::clone(&common.marks),
             shutdown,
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),

@@ -209,7 +209,7 @@ async fn proxied(tcp: &mut TcpStream) -> Result<Option<SocketAddr>, Refused> {
 }
 
 /// Why a connection does not become a session.
-enum Refused {
+pub(super) enum Refused {
     /// It is gone.
     Broken(std::io::Error),
     Handshake(AcceptError),
@@ -222,7 +222,7 @@ enum Refused {
 
 impl Refused {
     /// Counts it and says it.
-    fn note(self, peer: &Peer, entrance: &Entrance) {
+    pub(super) fn note(self, peer: &Peer, entrance: &Entrance) {
         let source = entrance.name.as_str();
         let error = match self {
             // A peer that only looks whether the port is open is none.
@@ -249,10 +249,10 @@ impl Refused {
 }
 
 /// A session in the book for as long as it lasts, however it ends.
-struct Open(Arc<Entrance>);
+pub(super) struct Open(Arc<Entrance>);
 
 impl Open {
-    fn of(entrance: Arc<Entrance>) -> Self {
+    pub(super) fn of(entrance: Arc<Entrance>) -> Self {
         entrance.book.sessions.enter(1);
         Self(entrance)
     }
@@ -308,7 +308,7 @@ impl Drop for Seat {
 }
 
 /// A session that panicked took nothing along but itself; it is said, since it is a mistake of ours.
-fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
+pub(super) fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -5,13 +5,14 @@
 //! * **Limits**: sessions per source and per peer, bytes per record, time per handshake and frame,
 //!   idle time; bytes of all batches in flight ([`Admission`]).
 //! * **When it fails**: a session is closed with a reason; its listener goes on.
-//! * **May import**: `telemetry`, `config`, `net`.
+//! * **May import**: `telemetry`, `config`, `net`, `marks`.
 
 mod admission;
 mod entrance;
 mod http;
 mod listener;
 mod peer;
+mod quic;
 mod relp;
 mod tcp;
 mod udp;
@@ -33,6 +34,7 @@ use entrance::{Entrance, Gate};
 use listener::{Door, Protocol};
 
 use crate::config::{Place, Source, SourceUrl};
+use crate::marks::Marks;
 use crate::net::TlsServer;
 use crate::telemetry::ledger::SourceBook;
 
@@ -140,6 +142,8 @@ pub struct Common {
     pub record_bytes_max: usize,
     /// The budget of the process.
     pub admission: Arc<Admission>,
+    /// How far each producer's batches are kept.
+    pub marks: Arc<Marks>,
     /// Turns true when sources are to end at once.
     pub give_up: watch::Receiver<bool>,
 }
@@ -157,6 +161,7 @@ enum BoundSocket {
     /// Sockets that share an address.
     Udp(Vec<UdpSocket>),
     Unix(UnixDatagram, unix::Entry),
+    Quic(UdpSocket),
 }
 
 /// Binds a source.
@@ -193,8 +198,10 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
                 socket: BoundSocket::Unix(socket, entry),
             })
         }
-        // The configuration refuses them.
-        SourceUrl::Quic(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        SourceUrl::Quic(address) => quic::bind(*address).and_then(|socket| {
+            let address = Place::Udp(socket.local_addr()?);
+            Ok(Bound { address, socket: BoundSocket::Quic(socket) })
+        }),
     };
     bound.map_err(|cause| BindError {
         name: source.name.clone(),
@@ -230,6 +237,7 @@ impl Bound {
                     }
                 })
             }
+            BoundSocket::Quic(socket) => tokio::spawn(quic::serve(socket, serving)),
             BoundSocket::Unix(socket, entry) => {
                 let handle = Handle::current();
                 tokio::task::spawn_blocking(move || {

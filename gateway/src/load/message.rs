@@ -64,7 +64,7 @@ impl Block {
                 write!(bytes, "{} ", shape.size)?;
             }
             digits_at = push_message(&mut bytes, shape, index)? - before;
-            if shape.transport == Transport::Tcp && shape.framing == LoadFraming::Lf {
+            if shape.transport != Transport::Udp && shape.framing == LoadFraming::Lf {
                 bytes.push(b'\n');
             }
         }
@@ -125,7 +125,7 @@ fn push_message(out: &mut Vec<u8>, shape: &Shape<'_>, index: usize) -> Result<us
     write!(out, "{:0DIGITS$}\"] GET /api/v1/items/{index:06} status={status} ", 0)?;
     let least = out.len() - start;
     let most = match shape.transport {
-        Transport::Tcp | Transport::Http => MESSAGE_BYTES_MAX,
+        Transport::Tcp | Transport::Http | Transport::Quic => MESSAGE_BYTES_MAX,
         // What a UDP datagram over IPv4 can carry.
         Transport::Udp => 65_507,
     };

@@ -26,6 +26,7 @@ mod cut;
 mod http;
 mod message;
 mod progress;
+mod quic;
 mod receive;
 mod report;
 mod send;
@@ -42,7 +43,7 @@ pub use message::{MESSAGE_BYTES_MAX, SEQUENCE_MAX};
 pub use receive::{ReceiveOptions, Receiver, receive};
 pub use report::{ListenerReport, ReceiveReport, SendReport, SequenceReport};
 pub use send::{SendOptions, send, send_counted};
-pub use url::{LoadFraming, LoadUrl, Transport};
+pub use url::{LoadFiles, LoadFraming, LoadUrl, Transport};
 
 /// How often a blocked thread looks whether it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -55,7 +56,8 @@ pub enum LoadError {
     /// The URL is not one that load can be sent to or received on.
     #[error(
         "url {url:?}: {problem}; allowed: syslog+tcp://HOST:PORT?framing=octet|lf, \
-         syslog+udp://HOST:PORT and http://HOST:PORT/PATH"
+         syslog+udp://HOST:PORT, http://HOST:PORT/PATH, and \
+         quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE"
     )]
     Url {
         /// The URL as given.

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::progress::{Progress, lock};
 use super::session::{accept_all, receive_datagrams};
-use super::{END_CHECK, LoadError, LoadUrl, ReceiveReport, SEQUENCE_MAX, Transport, pause};
+use super::{END_CHECK, LoadError, LoadUrl, ReceiveReport, SEQUENCE_MAX, Transport, pause, quic};
 
 /// Receive buffer of a UDP listener in bytes, unless given.
 const UDP_BUFFER_BYTES: usize = 8 << 20;
@@ -18,7 +18,7 @@ const UDP_BUFFER_BYTES: usize = 8 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReceiveOptions {
     /// Where to listen: syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT, http://HOST:PORT (logplex
-    /// bodies); framing is detected
+    /// bodies), quic://HOST:PORT?cert=FILE&key=FILE; framing is detected
     #[arg(required = true)]
     pub urls: Vec<LoadUrl>,
     /// End when this many records have come; exit 1 unless all came once and in order
@@ -168,6 +168,12 @@ impl Receiver {
                     let listener = open_tcp(address, options.receive_buffer).map_err(failed)?;
                     let actual = listener.local_addr().map_err(failed)?;
                     (actual, Box::new(move || accept_all(&listener, &shared, index, transport)))
+                }
+                Transport::Quic => {
+                    let config = quic::server_config(&url.files).map_err(failed)?;
+                    let socket = UdpSocket::bind(address).map_err(failed)?;
+                    let actual = socket.local_addr().map_err(failed)?;
+                    (actual, Box::new(move || quic::receive(socket, config, &shared, index)))
                 }
                 Transport::Udp => {
                     let socket = open_udp(address, options.receive_buffer).map_err(failed)?;

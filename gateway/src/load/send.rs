@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::http::Client;
 use super::message::{Block, Shape};
-use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, Transport, pause};
+use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, Transport, pause, quic};
 
 /// How long the end of a connection waits for the peer to read everything and close.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -24,6 +24,7 @@ const APPS_MAX: usize = 1_000_000;
 pub struct SendOptions {
     /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf, syslog+udp://HOST:PORT, or
     /// http://HOST:PORT/ingest/APP, where what is answered 200 counts as sent
+    /// quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE, where what is acknowledged counts as sent
     pub url: LoadUrl,
     /// Records to send, over all connections
     #[arg(long, default_value_t = 1_000_000)]
@@ -206,6 +207,15 @@ impl Connection<'_> {
                 self.send_all(&mut block, |block, from, count| {
                     client.send(block.frames(from, count))
                 })
+            }
+            Transport::Quic => {
+                let sender = quic::Sender::connect(&options.url, self.address);
+                let mut sender = sender.map_err(|source| self.broken(0, source))?;
+                let (sent, bytes, _) = self.send_all(&mut block, |block, from, count| {
+                    sender.send(block.frames(from, count), block.frames(0, 1).len())
+                })?;
+                sender.finish().map_err(|source| self.broken(sent, source))?;
+                Ok((sent, bytes, Instant::now()))
             }
             Transport::Udp => {
                 let socket = self.bind().map_err(|source| self.broken(0, source))?;

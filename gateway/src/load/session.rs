@@ -38,7 +38,9 @@ pub(super) fn accept_all(
             thread::Builder::new().name(format!("session-{index}")).spawn(
                 move || match transport {
                     Transport::Http => http::serve(stream, &session, index),
-                    Transport::Tcp | Transport::Udp => read_stream(stream, &session, index),
+                    Transport::Tcp | Transport::Udp | Transport::Quic => {
+                        read_stream(stream, &session, index)
+                    }
                 },
             );
         if let Ok(thread) = thread {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::LoadError;
@@ -15,6 +16,8 @@ pub enum Transport {
     Udp,
     /// Requests of HTTP/1.1 with octet-counted bodies (`application/logplex-1`).
     Http,
+    /// The relay protocol. Source: `docs/spec/quic.md`.
+    Quic,
 }
 
 /// How records are set apart on a stream when sending. A receiver sees by the first byte which of
@@ -27,8 +30,19 @@ pub enum LoadFraming {
     Lf,
 }
 
-/// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf`, `syslog+udp://HOST:PORT` or
-/// `http://HOST:PORT/PATH`.
+/// Files of a URL that speaks TLS, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadFiles {
+    /// The authorities to trust in the place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The certificate to show.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+/// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf`, `syslog+udp://HOST:PORT`,
+/// `http://HOST:PORT/PATH` or `quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadUrl {
     /// Stream or datagrams.
@@ -39,6 +53,8 @@ pub struct LoadUrl {
     pub framing: LoadFraming,
     /// Where requests go, with its `/`; empty but for HTTP.
     pub path: String,
+    /// Of QUIC: whom to trust, and who to be.
+    pub files: LoadFiles,
 }
 
 impl LoadUrl {
@@ -50,6 +66,7 @@ impl LoadUrl {
             authority: address.to_string(),
             framing: LoadFraming::Octet,
             path: String::new(),
+            files: LoadFiles::default(),
         }
     }
 
@@ -96,6 +113,7 @@ impl FromStr for LoadUrl {
             "syslog" | "syslog+tcp" => Transport::Tcp,
             "syslog+udp" => Transport::Udp,
             "http" => Transport::Http,
+            "quic" => Transport::Quic,
             other => return Err(refuse(format!("scheme {other:?} is not known here"))),
         };
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -112,15 +130,18 @@ impl FromStr for LoadUrl {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
             _ => return Err(refuse(format!("{authority:?} is not HOST:PORT"))),
         }
-        let mut framing = LoadFraming::Octet;
+        let (mut framing, mut files) = (LoadFraming::Octet, LoadFiles::default());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            framing = match (pair, transport) {
-                ("framing=octet", Transport::Tcp) => LoadFraming::Octet,
-                ("framing=lf", Transport::Tcp) => LoadFraming::Lf,
+            match (pair, pair.split_once('='), transport) {
+                ("framing=octet", _, Transport::Tcp) => framing = LoadFraming::Octet,
+                ("framing=lf", _, Transport::Tcp) => framing = LoadFraming::Lf,
+                (_, Some(("ca", file)), Transport::Quic) => files.ca = Some(file.into()),
+                (_, Some(("cert", file)), Transport::Quic) => files.cert = Some(file.into()),
+                (_, Some(("key", file)), Transport::Quic) => files.key = Some(file.into()),
                 _ => return Err(refuse(format!("{pair:?} is not an option of this URL"))),
-            };
+            }
         }
-        Ok(Self { transport, authority: authority.to_owned(), framing, path })
+        Ok(Self { transport, authority: authority.to_owned(), framing, path, files })
     }
 }
 
@@ -128,6 +149,7 @@ impl fmt::Display for LoadUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.transport, self.framing) {
             (Transport::Http, _) => write!(formatter, "http://{}{}", self.authority, self.path),
+            (Transport::Quic, _) => write!(formatter, "quic://{}", self.authority),
             (Transport::Udp, _) => write!(formatter, "syslog+udp://{}", self.authority),
             (Transport::Tcp, LoadFraming::Octet) => {
                 write!(formatter, "syslog+tcp://{}", self.authority)

@@ -13,7 +13,7 @@ use super::stream::{Stream, tune};
 use super::tls::TlsClient;
 
 /// Of a name with more addresses only the first ones are tried (all are judged).
-const ADDRESSES_TRIED_MAX: usize = 8;
+pub(super) const ADDRESSES_TRIED_MAX: usize = 8;
 
 /// What connections are made with.
 #[derive(Clone, Debug, Default)]

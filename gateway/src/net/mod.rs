@@ -13,6 +13,7 @@ mod cidr;
 mod dial;
 mod error;
 mod policy;
+mod quic;
 mod resolve;
 mod stream;
 mod tls;
@@ -24,6 +25,10 @@ pub use cidr::{Cidr, CidrError};
 pub use dial::{Endpoint, Limits, Network, dial};
 pub use error::DialError;
 pub use policy::{Forbidden, Policy, Rule};
+pub use quic::{
+    ControlError, ControlStream, QuicConnection, dial_quic, quic_close, quic_fault, quic_server,
+    quic_subject,
+};
 pub use resolve::Resolver;
 pub use stream::{AcceptError, Stream};
 pub use tls::{

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use logboom_record::Selection;
+use logboom_spool::Spool;
 use tokio::task::JoinSet;
 
 use super::breaker::{Breaker, BreakerState};
 use super::cap::Cap;
-use super::connector::{Connector, Pool};
+use super::connector::{Connector, Pool, Producers};
 use super::entry::destination_key;
 use super::lag::Lag;
 use super::queue::{Item, LineKey, Queue};
@@ -70,6 +71,8 @@ pub struct Destination {
     pub(super) breaker: Breaker,
     pub(super) cap: Arc<Cap>,
     pub(super) pool: Pool,
+    /// As whom it sends, where the protocol wants to know.
+    pub(super) producers: Producers,
     /// For lines in the log that its failures cause.
     pub(super) throttle: Throttle,
     pub(super) lag: Lag,
@@ -128,6 +131,7 @@ impl Destination {
             breaker: Breaker::new(RandomState::new().hash_one(&name)),
             cap: Cap::new(settings.connections_max),
             pool: Pool::new(settings.connections_max),
+            producers: Producers::new(common.spool.as_ref().map(Spool::uuid), &name),
             throttle: Throttle::default(),
             lag: Lag::default(),
             workers: Mutex::new(JoinSet::new()),

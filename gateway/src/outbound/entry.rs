@@ -1,26 +1,31 @@
 //! An entry of the spool: a parcel and what each destination gets of it, as bytes.
 //!
 //! ```text
-//!  u8 version = 1 │ u16 length, name of the source │ u32 wants                little endian
+//!  u8 version                                                               little endian
+//!  version 2 alone: u32 marks │ marks × ( 16 producer │ 12 position )       what senders call it
+//!  u16 length, name of the source │ u32 wants
 //!  wants × ( u64 destination │ u32 count │ count × u32 index )      count 2³²−1: every record
 //!  image of the batch │ its arena
 //! ```
+//!
+//! Version 2 is written where there are marks, else version 1, which earlier programs read too.
 //!
 //! A destination is named by a hash of its canonical URL, the same in every process.
 
 use std::cell::Cell;
 
-use logboom_record::{Batch, ImageError, Selection};
+use logboom_record::{Batch, ImageError, Mark, Position, ProducerId, Selection};
 
-/// Version of the entry, its first byte.
-const VERSION: u8 = 1;
+/// Versions of the entry, its first byte: without marks, and with them.
+const PLAIN: u8 = 1;
+const MARKED: u8 = 2;
 /// The count that stands for every record.
 const ALL: u32 = u32::MAX;
 /// Why an entry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
     /// A version that this program does not know.
-    #[error("version {0} of an entry is unknown, {VERSION} is known")]
+    #[error("version {0} of an entry is unknown, {PLAIN} and {MARKED} are known")]
     Version(u8),
     /// It ends too early.
     #[error("an entry is broken at byte {0}")]
@@ -74,10 +79,20 @@ pub(super) fn keep_tables(tables: Vec<u8>) {
 pub(super) fn write<'a>(
     batch: &Batch,
     source: &str,
+    marks: &[Mark],
     wants: impl ExactSizeIterator<Item = (u64, &'a Selection)>,
     out: &mut Vec<u8>,
 ) {
-    out.push(VERSION);
+    if marks.is_empty() {
+        out.push(PLAIN);
+    } else {
+        out.push(MARKED);
+        out.extend_from_slice(&u32::try_from(marks.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for mark in marks {
+            out.extend_from_slice(&mark.producer.0);
+            out.extend_from_slice(&mark.position.to_bytes());
+        }
+    }
     let source =
         source.get(..source.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
     out.extend_from_slice(&u16::try_from(source.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -113,10 +128,7 @@ impl Entry {
     /// [`EntryError`].
     pub fn read(mut payload: Vec<u8>) -> Result<Self, EntryError> {
         let mut at = 0;
-        let [version] = take(&payload, &mut at)?;
-        if version != VERSION {
-            return Err(EntryError::Version(version));
-        }
+        read_marks(&payload, &mut at)?;
         let len = usize::from(u16::from_le_bytes(take(&payload, &mut at)?));
         let source = String::from_utf8_lossy(slice(&payload, &mut at, len)?).into_owned();
         let count = u32::from_le_bytes(take(&payload, &mut at)?);
@@ -155,6 +167,29 @@ impl Entry {
     }
 }
 
+/// The marks at the front of an entry.
+///
+/// # Errors
+/// [`EntryError`].
+pub(super) fn marks(payload: &[u8]) -> Result<Vec<Mark>, EntryError> {
+    read_marks(payload, &mut 0)
+}
+
+fn read_marks(payload: &[u8], at: &mut usize) -> Result<Vec<Mark>, EntryError> {
+    match take(payload, at)? {
+        [PLAIN] => return Ok(Vec::new()),
+        [MARKED] => {}
+        [other] => return Err(EntryError::Version(other)),
+    }
+    let count = u32::from_le_bytes(take(payload, at)?);
+    let mut marks = Vec::new();
+    for _ in 0..count {
+        let producer = ProducerId(take(payload, at)?);
+        marks.push(Mark { producer, position: Position::of_bytes(take(payload, at)?) });
+    }
+    Ok(marks)
+}
+
 fn slice<'a>(bytes: &'a [u8], at: &mut usize, len: usize) -> Result<&'a [u8], EntryError> {
     let found = at.checked_add(len).and_then(|end| bytes.get(*at..end));
     let found = found.ok_or(EntryError::Broken(*at))?;
@@ -186,13 +221,22 @@ mod tests {
         let batch = batch();
         let (some, all) = (Selection::Some(vec![0, 2]), Selection::All);
         let wants = [(destination_key("a"), &some), (destination_key("b"), &all)];
-        let mut payload = Vec::new();
-        write(&batch, "edge", wants.into_iter(), &mut payload);
-        payload.extend_from_slice(batch.arena());
+        let position = Position { entry: 7, record: 3 };
+        let mark = Mark { producer: ProducerId([5; 16]), position };
+        for known in [&[][..], &[mark, mark]] {
+            let mut payload = Vec::new();
+            write(&batch, "edge", known, wants.into_iter(), &mut payload);
+            payload.extend_from_slice(batch.arena());
+            assert_eq!(marks(&payload).unwrap(), known);
+            check(&batch, payload, (&some, &all));
+        }
+    }
+
+    fn check(batch: &Batch, payload: Vec<u8>, (some, all): (&Selection, &Selection)) {
         let entry = Entry::read(payload.clone()).unwrap();
         assert_eq!(entry.source, "edge");
         let selection = |canonical| entry.selection(destination_key(canonical));
-        assert_eq!((selection("a").unwrap(), selection("b").unwrap()), (some, all));
+        assert_eq!((selection("a").unwrap(), selection("b").unwrap()), (some.clone(), all.clone()));
         assert!(matches!(selection("c"), Err(EntryError::NotWanted)));
         assert_eq!(entry.batch.record(2).unwrap().body(), b"three");
         for len in 0..payload.len() - batch.arena().len() {

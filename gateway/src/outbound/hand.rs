@@ -144,6 +144,11 @@ impl Hand {
 
     /// The records not yet sent, in order, each with its item.
     pub(super) fn unsent_records(&self) -> impl Iterator<Item = (&Item, Record<'_>)> {
+        self.unsent_places().map(|(item, _, record)| (item, record))
+    }
+
+    /// The same with the place of each among its item's records.
+    pub(super) fn unsent_places(&self) -> impl Iterator<Item = (&Item, usize, Record<'_>)> {
         // Whole items are passed over by their count.
         let mut skip = self.done + self.sent;
         let first = self.items.iter().position(|item| {
@@ -155,8 +160,8 @@ impl Hand {
         items.enumerate().flat_map(move |(nth, item)| {
             let batch = item.parcel.batch();
             let skip = if nth == 0 { skip } else { 0 };
-            let records = item.selection.iter(batch.len()).skip(skip);
-            records.filter_map(|i| batch.record(i)).map(move |record| (item, record))
+            let records = item.selection.iter(batch.len()).enumerate().skip(skip);
+            records.filter_map(move |(place, i)| Some((item, place, batch.record(i)?)))
         })
     }
 

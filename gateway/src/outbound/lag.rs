@@ -24,6 +24,7 @@ use super::breaker::BreakerState;
 use super::entry::{self, Entry};
 use super::queue::Item;
 use super::{Destination, Parcel};
+use crate::config::DestinationKind;
 use crate::telemetry::ledger::{Count, DropReason};
 
 /// How long a source may wait for a disk that is busy.
@@ -87,12 +88,14 @@ impl Destination {
 
     /// What a parcel weighs for it in the spool.
     pub(super) fn want(&self, spool: &Spool, parcel: &Parcel, records: usize, hold: bool) -> Want {
-        let share = parcel.batch().footprint() / parcel.batch().len().max(1) * records;
+        let share = parcel.batch().stored_bytes() / parcel.batch().len().max(1) * records;
         Want {
             destination: self.spool_id(spool),
             records: u32::try_from(records).unwrap_or(u32::MAX),
             bytes: u32::try_from(share).unwrap_or(u32::MAX),
-            hold,
+            // What comes from several sources at once is only in the order of its entries when it is
+            // read from the spool.
+            hold: hold && !matches!(self.settings().kind, DestinationKind::Quic { .. }),
         }
     }
 
@@ -191,7 +194,7 @@ impl Destination {
         let (parcel, selection) = (&item.parcel, &item.selection);
         let mut head = entry::tables();
         let wants = [(self.key, selection)].into_iter();
-        entry::write(parcel.batch(), &parcel.source, wants, &mut head);
+        entry::write(parcel.batch(), &parcel.source, &[], wants, &mut head);
         let want = self.want(spool, parcel, item.records, hold);
         let durable = durable(parcel.receipt.clone());
         let appended = spool.append(&[&head, parcel.batch().arena()], &[want], durable);

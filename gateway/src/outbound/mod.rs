@@ -6,7 +6,7 @@
 //!   one breaker for all its connections.
 //! * **When it fails**: the records stay queued and are tried again; a full queue spills into the
 //!   spool, sheds its oldest or makes the sources wait, by the order's `when_full`.
-//! * **May import**: `telemetry`, `config`, `net`, `park`.
+//! * **May import**: `telemetry`, `config`, `net`, `park`, `marks`.
 //!
 //! ```text
 //!  deliver ─▶ push ─▶ lane = hash of app ─▶ line ─▶ worker: hand, connector ─▶ outcome
@@ -25,6 +25,7 @@ mod hand;
 mod http;
 mod lag;
 mod losses;
+mod marked;
 mod queue;
 mod worker;
 
@@ -38,6 +39,7 @@ pub use breaker::BreakerState;
 pub use destination::{Destination, DestinationSettings, SPOOL_GRACE};
 pub use entry::{Entry, EntryError, destination_key};
 pub use losses::Losses;
+pub use marked::{Marked, NAME as MARKS};
 
 use crate::config::{Durability, WhenFull};
 use crate::net::Network;
@@ -52,6 +54,8 @@ pub struct Common {
     pub network: ArcSwap<Network>,
     /// The spool, where there is one.
     pub spool: Option<Spool>,
+    /// The marks in the spool, where there is one.
+    pub marked: Option<Marked>,
     /// What the spool tells its losses to.
     pub losses: Arc<Losses>,
     /// Where refused records go.
@@ -122,6 +126,7 @@ pub async fn deliver(
 ) {
     if let (Durability::Disk, Some(spool)) = (durability, &common.spool) {
         let receipt = parcel.receipt.take();
+        let spool = (spool, common.marked.as_ref());
         return deliver_by_spool(spool, Arc::new(parcel), receipt, deliveries, book).await;
     }
     let parcel = Arc::new(parcel);
@@ -134,7 +139,7 @@ pub async fn deliver(
 }
 
 async fn deliver_by_spool(
-    spool: &Spool,
+    (spool, marked): (&Spool, Option<&Marked>),
     parcel: Arc<Parcel>,
     receipt: Option<Arc<Receipt>>,
     deliveries: Deliveries,
@@ -151,7 +156,9 @@ async fn deliver_by_spool(
     let len = parcel.batch().len();
     let mut head = entry::tables();
     let keys = deliveries.iter().map(|(destination, selection)| (destination.key, selection));
-    entry::write(parcel.batch(), &parcel.source, keys, &mut head);
+    let mark = receipt.as_ref().and_then(|receipt| receipt.mark());
+    let marked = marked.zip(mark);
+    entry::write(parcel.batch(), &parcel.source, mark.as_slice(), keys, &mut head);
     let appended = loop {
         spool.room().await;
         let wants = deliveries.iter().map(|(destination, selection)| {
@@ -159,7 +166,8 @@ async fn deliver_by_spool(
             let hold = sheds || destination.queue.has_room();
             destination.want(spool, &parcel, selection.count(len), hold)
         });
-        let wants: Vec<Want> = wants.collect();
+        let mut wants: Vec<Want> = wants.collect();
+        wants.extend(marked.map(|(marked, _)| marked.want()));
         match spool.append(&[&head, parcel.batch().arena()], &wants, lag::durable(receipt.clone()))
         {
             Ok(appended) => break appended,
@@ -173,6 +181,9 @@ async fn deliver_by_spool(
             Err(AppendError::Backlog { .. } | AppendError::Full | AppendError::Failed(_)) => {}
         }
     };
+    if let Some((marked, mark)) = marked {
+        marked.note(appended.sequence, mark);
+    }
     drop(receipt);
     entry::keep_tables(head);
     for ((destination, selection), held) in deliveries.into_iter().zip(appended.held) {

@@ -40,7 +40,7 @@ impl Stage {
         let (spool, _) = Spool::open(&folder.join("spool"), options, losses.clone()).unwrap();
         let park = Arc::new(Park::new(&folder, 1 << 20, Duration::from_secs(60)));
         let network = ArcSwap::from_pointee(Network::default());
-        let common = Arc::new(Common { network, spool: Some(spool), losses, park });
+        let common = Arc::new(Common { network, spool: Some(spool), marked: None, losses, park });
         Self { folder, common, book: Arc::default() }
     }
 

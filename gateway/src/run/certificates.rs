@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use logboom_codec::quic;
+
 use crate::config::{
     Clients, DestinationKind, HttpVersion, Source, SourceTls, SourceUrl, TlsFiles,
 };
@@ -32,6 +34,7 @@ impl Certificates {
                 HttpVersion::Http1 => vec![b"http/1.1"],
                 HttpVersion::Http2 => vec![b"h2"],
             },
+            DestinationKind::Quic { .. } => vec![quic::ALPN],
             _ => return Ok(None),
         };
         let client = known(&self.clients, (files, alpn), |alpn| {
@@ -53,6 +56,7 @@ impl Certificates {
         let Some(files) = &source.tls else { return Ok(None) };
         let alpn: Vec<&'static [u8]> = match source.url {
             SourceUrl::Https(_) => vec![b"h2", b"http/1.1"],
+            SourceUrl::Quic(_) => vec![quic::ALPN],
             _ => vec![],
         };
         let server = known(&self.servers, (files, alpn), |alpn| {

@@ -35,8 +35,9 @@ use tokio::task::JoinHandle;
 use crate::config::{self, Config, Place};
 use crate::control::{self, Control};
 use crate::ingest::{self, Admission, Listening};
+use crate::marks::Marks;
 use crate::net::{Network, TlsError, TlsServer};
-use crate::outbound::{Common, Losses, SPOOL_GRACE};
+use crate::outbound::{Common, Losses, MARKS, Marked, SPOOL_GRACE};
 use crate::park::Park;
 use crate::telemetry::exposition::{self, Exposition};
 use crate::telemetry::ledger::{DropReason, Ledger};
@@ -255,17 +256,27 @@ fn stand(
 ) -> Result<Standing, StartError> {
     let losses = Arc::new(Losses::default());
     let spool = config.spool.enabled.then(|| open_spool(config, &losses)).transpose()?;
+    let marks = Arc::<Marks>::default();
+    let marked = spool.clone().map(|spool| Marked::recover(spool, &marks));
     let outbound = Arc::new(Common {
         network: ArcSwap::from_pointee(Network::default()),
         spool,
+        marked,
         losses,
         park: Arc::new(Park::new(&config.data, config.parked.max, config.parked.age)),
     });
     let ingest = ingest::Common {
         record_bytes_max: config.limits.record,
         admission: Arc::new(Admission::new(config.limits.memory)),
+        marks,
         give_up,
     };
+    let (common, marks) = (Arc::clone(&outbound), Arc::clone(&ingest.marks));
+    tokio::spawn(async move {
+        if let Some(marked) = &common.marked {
+            marked.keep(&marks).await;
+        }
+    });
     Ok(Standing {
         ledger: Arc::default(),
         outbound,
@@ -308,7 +319,7 @@ fn report_orphans(standing: &Standing) {
     let books = standing.ledger.destinations();
     let known: HashSet<&str> = books.iter().map(|book| book.name.as_str()).collect();
     for (_, destination, waiting) in spool.lagging() {
-        if !known.contains(destination.as_str()) {
+        if !known.contains(destination.as_str()) && destination != MARKS {
             let records = waiting.records;
             tracing::warn!(
                 destination,

@@ -104,7 +104,16 @@ impl Collector {
     /// When there is no port to listen on.
     #[must_use]
     pub fn start(seed: u64, apps: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), seed, apps)
+    }
+
+    /// As [`start`](Self::start), at an address.
+    ///
+    /// # Panics
+    /// When it is taken.
+    #[must_use]
+    pub fn start_at(address: SocketAddr, seed: u64, apps: u64) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         SockRef::from(&listener).set_recv_buffer_size(RECEIVE_BUFFER).expect("a small buffer");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared::default());

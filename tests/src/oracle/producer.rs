@@ -74,10 +74,21 @@ impl Producer {
     /// Starts to send, as soon as there is a server.
     #[must_use]
     pub fn start(options: ProducerOptions) -> Self {
+        Self::start_run(options, true)
+    }
+
+    /// As [`start`](Self::start), but what is not answered when a connection ends is not sent again:
+    /// no record has a reason to come twice.
+    #[must_use]
+    pub fn start_forgetful(options: ProducerOptions) -> Self {
+        Self::start_run(options, false)
+    }
+
+    fn start_run(options: ProducerOptions, resends: bool) -> Self {
         let shared = Arc::new(Shared::default());
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
-            move || Run::new(options, shared).run()
+            move || Run { resends, ..Run::new(options, shared) }.run()
         });
         Self { shared, thread }
     }
@@ -108,11 +119,14 @@ struct Run {
     issued: u64,
     /// Ids to be sent before any new one, in order.
     again: VecDeque<u64>,
+    /// Whether what is not answered is to be sent again.
+    resends: bool,
 }
 
 impl Run {
     fn new(options: ProducerOptions, shared: Arc<Shared>) -> Self {
-        Self { options, shared, started: Instant::now(), issued: 0, again: VecDeque::new() }
+        let (started, again) = (Instant::now(), VecDeque::new());
+        Self { options, shared, started, issued: 0, again, resends: true }
     }
 
     fn is_done(&self) -> bool {
@@ -161,6 +175,9 @@ impl Run {
         }
         if self.is_done() && session.unanswered.is_empty() {
             session.close();
+            return;
+        }
+        if !self.resends {
             return;
         }
         // In the order in which they were issued: those unanswered are older than those not resent.

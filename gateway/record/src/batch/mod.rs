@@ -124,6 +124,12 @@ impl Batch {
         self.arena.capacity() + (self.rows.capacity() + self.fields.capacity()) * 4
     }
 
+    /// Bytes that it takes where it is written: arena and rows.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.arena.len() + (self.rows.len() + self.fields.len()) * 4
+    }
+
     /// Gives the arena's memory back for reuse.
     #[must_use]
     pub fn into_parts(self) -> (Vec<u8>, Vec<u32>) {

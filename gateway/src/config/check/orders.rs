@@ -295,7 +295,8 @@ impl<'a> Shared<'a> {
     /// A destination that is an own listener would go round for ever.
     fn check_loop(&self, destination: &DestinationUrl, url: &Text, report: &mut Report<'_>) {
         let (is_stream, host, port) = match &destination.kind {
-            DestinationKind::SyslogUdp { host, port, .. } => (false, host.as_str(), *port),
+            DestinationKind::SyslogUdp { host, port, .. }
+            | DestinationKind::Quic { host, port } => (false, host.as_str(), *port),
             kind => match kind.stream() {
                 Some((host, port)) => (true, host, port),
                 None => return,

@@ -8,6 +8,7 @@ mod tests;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use super::source::QUIC_PORT;
 use super::url::{Parts, Schemes, UrlError, escape, query_choice, query_number, unescape};
 pub use http::{Credentials, HttpDestination, HttpFormat, HttpVersion};
 
@@ -30,6 +31,7 @@ const SCHEMES: Schemes = Schemes {
         "file",
         "http",
         "https",
+        "quic",
         "relp",
         "relps",
         "stdout",
@@ -53,7 +55,6 @@ const SCHEMES: Schemes = Schemes {
         "nats",
         "otlp",
         "otlps",
-        "quic",
         "redis",
         "s3",
         "shaftlog",
@@ -124,6 +125,13 @@ pub enum DestinationKind {
         /// Whether it goes over TLS.
         tls: bool,
     },
+    /// `quic://host:port`: another gateway.
+    Quic {
+        /// As in `SyslogTcp`.
+        host: String,
+        /// 1 to 65535; 6515 by default.
+        port: u16,
+    },
     /// `http://host:port/path`, and `https://`.
     Http(HttpDestination),
     /// `file:///folder/file`, or `file:folder/file` in the working directory.
@@ -182,6 +190,7 @@ impl DestinationUrl {
             "file" => file(&parts),
             "stdout" => stdout(&parts),
             "http" | "https" => http::read(&parts),
+            "quic" => quic(&parts),
             "relp" | "relps" => relp(&parts),
             "syslog+tls" => syslog_stream(&parts, true),
             "syslog+udp" => syslog_udp(&parts),
@@ -196,7 +205,7 @@ impl DestinationKind {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         match self {
-            Self::SyslogTls { .. } => true,
+            Self::SyslogTls { .. } | Self::Quic { .. } => true,
             Self::Relp { tls, .. } | Self::Http(HttpDestination { tls, .. }) => *tls,
             Self::SyslogTcp { .. }
             | Self::SyslogUdp { .. }
@@ -213,7 +222,10 @@ impl DestinationKind {
             | Self::SyslogTls { host, port, .. }
             | Self::Relp { host, port, .. }
             | Self::Http(HttpDestination { host, port, .. }) => Some((host, *port)),
-            Self::SyslogUdp { .. } | Self::File { .. } | Self::Stdout { .. } => None,
+            Self::SyslogUdp { .. }
+            | Self::Quic { .. }
+            | Self::File { .. }
+            | Self::Stdout { .. } => None,
         }
     }
 
@@ -224,6 +236,7 @@ impl DestinationKind {
             Self::SyslogTcp { .. } => "syslog+tcp",
             Self::SyslogTls { .. } => "syslog+tls",
             Self::SyslogUdp { .. } => "syslog+udp",
+            Self::Quic { .. } => "quic",
             Self::Relp { tls: false, .. } => "relp",
             Self::Relp { tls: true, .. } => "relps",
             Self::Http(HttpDestination { tls: false, .. }) => "http",
@@ -292,6 +305,14 @@ fn relp(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
     let canonical = format!("{}://{}:{port}", parts.scheme, host.in_url());
     let (host, tls) = (host.to_text(), parts.scheme == "relps");
     Ok(DestinationUrl { canonical, kind: DestinationKind::Relp { host, port, tls } })
+}
+
+fn quic(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {
+    let (host, port) = parts.endpoint(1)?;
+    let port = port.unwrap_or(QUIC_PORT);
+    let [] = parts.query(&[])?;
+    let canonical = format!("quic://{}:{port}", host.in_url());
+    Ok(DestinationUrl { canonical, kind: DestinationKind::Quic { host: host.to_text(), port } })
 }
 
 fn file(parts: &Parts<'_>) -> Result<DestinationUrl, UrlError> {

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn destination_urls_are_refused_with_the_part_that_is_wrong() {
-    const SCHEMES: &str = "file, http, https, relp, relps, stdout, syslog, syslog+tcp, \
+    const SCHEMES: &str = "file, http, https, quic, relp, relps, stdout, syslog, syslog+tcp, \
                            syslog+tls, syslog+udp";
     let check = |url: &str, expected: &str| {
         let text = format!("[[drain]]\napp = 'a'\nurl = '{url}'");
@@ -161,8 +161,8 @@ fn source_urls_are_addresses_of_this_machine() {
     );
     check(
         "syslog://0.0.0.0",
-        "unknown scheme \"syslog\"; supported: http, https, relp, relps, syslog+tcp, syslog+tls, \
-         syslog+udp, syslog+unix, syslog+unixgram",
+        "unknown scheme \"syslog\"; supported: http, https, quic, relp, relps, syslog+tcp, \
+         syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
     );
     check(
         "syslog+tcp://0.0.0.0?framing=lf",
@@ -171,7 +171,7 @@ fn source_urls_are_addresses_of_this_machine() {
     check("relp://0.0.0.0?window=9", "unknown query key \"window\"; allowed for relp: none");
     check(
         "grpcs://0.0.0.0",
-        "scheme \"grpcs\" is not supported yet by this build; supported: http, https, relp, \
+        "scheme \"grpcs\" is not supported yet by this build; supported: http, https, quic, relp, \
          relps, syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
     );
     for path in ["syslog+unix:", "syslog+unix://h/x", "syslog+unix:///", "syslog+unix:x"] {

@@ -66,13 +66,13 @@ fn what_is_planned_is_told_from_what_is_unknown() {
         "[[source]]\nname = 's'",
         "url = 'grpc://0.0.0.0'",
         "7: url: scheme \"grpc\"",
-        "http, https, relp, relps, syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
+        "http, https, quic, relp, relps, syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
     );
     line(
         "[[route]]\nname = 'r'",
         "url = 'OTLP://h/x'",
         "7: url: scheme \"otlp\"",
-        "file, http, https, relp, relps, stdout, syslog, syslog+tcp, syslog+tls, syslog+udp",
+        "file, http, https, quic, relp, relps, stdout, syslog, syslog+tcp, syslog+tls, syslog+udp",
     );
 }
 

@@ -60,7 +60,7 @@ async fn answer(stream: &mut TcpStream, expected: &str) {
 async fn answers_and_the_stop_do_not_wait_for_memory() {
     let admission = Arc::new(Admission::new(256));
     let (_give_up, give_up) = watch::channel(false);
-    let common = Common { record_bytes_max: 1 << 16, admission, give_up };
+    let common = Common { record_bytes_max: 1 << 16, admission, marks: Arc::default(), give_up };
     let (to_test, mut taken) = mpsc::channel(4);
     let (source, book) = (source(), Arc::new(SourceBook::default()));
     let service = Service { book, intake: Arc::new(Hands(to_test)), tls: None };
@@ -100,7 +100,8 @@ impl Rig {
     fn new() -> Self {
         let admission = Arc::new(Admission::new(1 << 20));
         let (_give_up, give_up) = watch::channel(false);
-        let common = Common { record_bytes_max: 1 << 16, admission, give_up };
+        let common =
+            Common { record_bytes_max: 1 << 16, admission, marks: Arc::default(), give_up };
         let (to_test, taken) = mpsc::channel(64);
         let (source, book) = (source(), Arc::new(SourceBook::default()));
         let service =

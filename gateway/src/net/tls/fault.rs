@@ -62,6 +62,30 @@ impl TlsFault {
         Some((fault.keyword(), format!("{}: {error}", fault.explain(host))))
     }
 
+    /// The kind of failure for which this side has sent an alert, with the words of the TLS library.
+    pub(in crate::net) fn of_own_alert(alert: u8, reason: &str) -> Self {
+        match AlertDescription::from(alert) {
+            AlertDescription::CertificateExpired if reason.contains("not valid yet") => {
+                Self::CertificateNotYetValid
+            }
+            AlertDescription::CertificateExpired => Self::CertificateExpired,
+            AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+                Self::CertificateUnknownCa
+            }
+            _ if reason.contains("not valid for name") => Self::CertificateName,
+            _ if reason.contains("CaUsedAsEndEntity") => Self::CertificateOfAuthority,
+            AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
+                Self::CertificateUnusable
+            }
+            _ => Self::Handshake,
+        }
+    }
+
+    /// The kind of failure that the peer has sent an alert for.
+    pub(in crate::net) fn of_peers_alert(alert: u8) -> Self {
+        of_alert(AlertDescription::from(alert))
+    }
+
     /// A word of a closed set, for a metric's label.
     pub fn keyword(self) -> &'static str {
         match self {

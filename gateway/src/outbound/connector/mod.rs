@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `stream` | the peer's kernel has acknowledged its bytes |
 //! | `relp` | the peer has answered its frame |
+//! | `quic` | the peer has acknowledged its batch, or says at the beginning that it has it |
 //! | `request` | the peer has answered the request with success |
 //! | `datagram` | this machine's kernel has taken it |
 //! | `file` | it is written; synced too, where a source waits for its receipt or the spool lets go of it |
 
 mod datagram;
 mod file;
+mod quic;
 mod relp;
 mod request;
 mod stream;
@@ -30,6 +32,7 @@ use crate::config::{DestinationKind, LineFormat, WireFormat, WireFraming};
 use crate::net::{DialError, Endpoint, Stream, TlsFault, dial};
 use crate::telemetry::ledger::{AttemptOutcome, DestinationBook};
 
+pub(super) use quic::Producers;
 pub(super) use request::Pool;
 
 /// Bytes encoded before they are written.
@@ -103,6 +106,7 @@ impl Drop for Open {
 pub(super) enum Connector {
     Stream(stream::StreamConnector),
     Relp(relp::RelpConnector),
+    Quic(Box<quic::QuicConnector>),
     Request(request::RequestConnector),
     Datagram(datagram::DatagramConnector),
     File(file::FileConnector),
@@ -129,6 +133,10 @@ impl Connector {
                 let stream = connect(destination, host, *port).await?;
                 Self::Relp(relp::RelpConnector::open(stream).await?)
             }
+            DestinationKind::Quic { host, port } => {
+                let opened = Box::pin(quic::QuicConnector::open(destination, host, *port));
+                Self::Quic(Box::new(opened.await?))
+            }
             DestinationKind::SyslogUdp { host, port, format, bytes_max } => {
                 let network = destination.common().network.load_full();
                 let to = (host.as_str(), *port, settings.guarded);
@@ -152,6 +160,7 @@ impl Connector {
     pub(super) fn lines_max(kind: &DestinationKind, cap: usize) -> usize {
         match kind {
             DestinationKind::SyslogUdp { .. }
+            | DestinationKind::Quic { .. }
             | DestinationKind::File { .. }
             | DestinationKind::Stdout { .. } => 1,
             _ => cap.max(1),
@@ -162,6 +171,7 @@ impl Connector {
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Relp(relp) => relp.has_room(),
+            Self::Quic(quic) => quic.has_room(),
             _ => true,
         }
     }
@@ -178,6 +188,7 @@ impl Connector {
         match self {
             Self::Stream(stream) => stream.send(hand, out, progress).await,
             Self::Relp(relp) => relp.send(hand, out, progress).await,
+            Self::Quic(quic) => quic.send(hand, out, progress).await,
             Self::Request(request) => request.send(hand, progress).await,
             Self::Datagram(datagram) => datagram.send(hand, out, progress).await,
             Self::File(file) => file.send(hand, out, progress).await,
@@ -197,6 +208,7 @@ impl Connector {
         match self {
             Self::Stream(stream) => stream.news(progress).await,
             Self::Relp(relp) => relp.news(progress).await,
+            Self::Quic(quic) => quic.news(progress).await,
             Self::Request(request) => request.news().await,
             Self::Datagram(_) | Self::File(_) | Self::Stdout(_) => std::future::pending().await,
         }
@@ -208,6 +220,7 @@ impl Connector {
         match self {
             Self::Stream(stream) => stream.check(),
             Self::Request(request) => request.check(),
+            Self::Quic(quic) => quic.check(),
             _ => Ok(()),
         }
     }
@@ -217,6 +230,7 @@ impl Connector {
         match self {
             Self::Stream(stream) => stream.finish().await,
             Self::Relp(relp) => relp.finish().await,
+            Self::Quic(quic) => quic.finish().await,
             _ => {}
         }
     }

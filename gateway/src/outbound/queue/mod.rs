@@ -38,6 +38,8 @@ pub(super) struct Item {
     pub(super) held: Option<u64>,
     /// Whether records have the same places in the parcel's batch as in that entry.
     pub(super) is_as_stored: bool,
+    /// Records of it that are done with and left out at its front.
+    pub(super) first: usize,
     bytes: usize,
     since: Instant,
     /// Place in its line, from 1.
@@ -551,6 +553,7 @@ impl Item {
                 records,
                 held,
                 is_as_stored,
+                first: 0,
                 bytes,
                 since,
                 sequence: 0,
@@ -559,7 +562,13 @@ impl Item {
         // It holds the memory of the whole parcel.
         let bytes = batch.footprint();
         let (parcel, is_as_stored) = (Arc::clone(parcel), true);
-        Self { parcel, selection, records, held, is_as_stored, bytes, since, sequence: 0 }
+        let first = 0;
+        Self { parcel, selection, records, held, is_as_stored, first, bytes, since, sequence: 0 }
+    }
+
+    /// Its place in its line, from 1: it only grows.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// The bytes it is charged for.
@@ -571,6 +580,7 @@ impl Item {
     pub(super) fn skip(&mut self, records: usize) {
         let rest = self.selection.iter(self.parcel.batch().len()).skip(records);
         let rest: Vec<u32> = rest.map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect();
+        self.first += records;
         self.records = rest.len();
         self.selection = Selection::Some(rest);
     }

@@ -1,0 +1,139 @@
+//! One producer's stream: batches, in their order, each handed on as a whole.
+//!
+//! ```text
+//!  head ─▶ memory for what it announces ─▶ body ─▶ admit? ─▶ batch with a marked receipt ─▶ … ─▶ mark
+//! ```
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use logboom_codec::framing::Frame;
+use logboom_codec::quic::{BATCH_HEAD_BYTES, BatchHead, Code, RelayError, STREAM_HEAD_BYTES};
+use logboom_record::{Position, Receipt, Span};
+use quinn::{ReadExactError, RecvStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::super::entrance::Entrance;
+use super::super::listener::stopping;
+use super::super::peer::{Peer, Senders};
+use super::session::{End, LIMITS};
+use crate::marks::{Admitted, Owner, Producer};
+use crate::telemetry::ledger::RejectReason;
+
+/// Batches of a producer that may be on their way.
+const PENDING_MAX: usize = 256;
+
+/// What the streams of a connection share.
+pub(super) struct Shared {
+    pub(super) entrance: Arc<Entrance>,
+    pub(super) owner: Arc<Owner>,
+    pub(super) peer: Peer,
+    /// Those of the `HELLO`, and whether they have a stream.
+    pub(super) producers: Vec<(Arc<Producer>, AtomicBool)>,
+    /// No batch is begun any more.
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// Takes the batches of a stream until it ends.
+pub(super) async fn take(mut stream: RecvStream, shared: Arc<Shared>) -> Result<(), End> {
+    let limit = shared.entrance.frame_timeout;
+    let mut index = [0; STREAM_HEAD_BYTES];
+    let read = timeout(limit, stream.read_exact(&mut index)).await;
+    if read.map_err(|_| late(&shared))?.is_err() {
+        return Ok(());
+    }
+    let index = u16::from_be_bytes(index);
+    let found = shared.producers.get(usize::from(index));
+    let (producer, has_stream) = found.ok_or(RelayError::Stream(index))?;
+    if has_stream.swap(true, Ordering::Relaxed) {
+        return Err(RelayError::Stream(index).into());
+    }
+    let mut stopped = shared.stopped.clone();
+    let mut last = Position::default();
+    loop {
+        producer.fewer_than(PENDING_MAX).await;
+        // A head that was begun is not missed: nothing is read any more.
+        let head = tokio::select! {
+            biased;
+            () = stopping(&mut stopped) => return Ok(()),
+            head = head(&mut stream, last) => head?,
+        };
+        let Some(head) = head else { return Ok(()) };
+        last = head.position;
+        let Some(body) = body(&mut stream, &head, &shared).await? else { return Ok(()) };
+        let records = head.records(&body)?;
+        match producer.admit(&shared.owner, head.position) {
+            Admitted::New => hand_on(body, &records, (producer, head.position), &shared).await,
+            Admitted::Known => {}
+            // The session hears of it too, and ends.
+            Admitted::Superseded => return Ok(()),
+        }
+    }
+}
+
+fn late(shared: &Shared) -> End {
+    let limit = shared.entrance.frame_timeout;
+    End::Closed(Code::Timeout, format!("a batch did not end within {limit:?}"))
+}
+
+/// The next head; none if the stream or the connection has ended.
+async fn head(stream: &mut RecvStream, last: Position) -> Result<Option<BatchHead>, End> {
+    let mut bytes = [0; BATCH_HEAD_BYTES];
+    match stream.read_exact(&mut bytes).await {
+        Ok(()) => Ok(Some(BatchHead::read(bytes, LIMITS, last)?)),
+        Err(ReadExactError::FinishedEarly(0) | ReadExactError::ReadError(_)) => Ok(None),
+        Err(ReadExactError::FinishedEarly(at)) => Err(RelayError::Framing(at).into()),
+    }
+}
+
+/// The records of a batch as they came; none if the connection has ended.
+async fn body(
+    stream: &mut RecvStream,
+    head: &BatchHead,
+    shared: &Shared,
+) -> Result<Option<Vec<u8>>, End> {
+    let bytes = head.bytes as usize;
+    // Given back before the batch asks for memory of its own: who holds some never waits for more.
+    let permit = shared.entrance.admission.acquire(bytes).await;
+    let mut body = shared.entrance.admission.arena(bytes);
+    body.resize(bytes, 0);
+    let read = timeout(shared.entrance.frame_timeout, stream.read_exact(&mut body)).await;
+    drop(permit);
+    match read {
+        Ok(Ok(())) => Ok(Some(body)),
+        Ok(Err(ReadExactError::FinishedEarly(at))) => Err(RelayError::Framing(at).into()),
+        Ok(Err(ReadExactError::ReadError(_))) => Ok(None),
+        Err(_) => Err(late(shared)),
+    }
+}
+
+/// Hands a batch on. Not to be cancelled: the marks wait for its end.
+async fn hand_on(
+    body: Vec<u8>,
+    records: &[Range<usize>],
+    (producer, position): (&Arc<Producer>, Position),
+    shared: &Shared,
+) {
+    let entrance = &shared.entrance;
+    let longest = entrance.record_bytes_max;
+    let mut frames = Vec::with_capacity(records.len());
+    for record in records {
+        let truncated = record.len() > longest;
+        if truncated && entrance.rejects_oversize() {
+            entrance.book.reject(RejectReason::Oversize, 1);
+            continue;
+        }
+        let span = Span::new(record.start, record.start + record.len().min(longest));
+        frames.push(Frame { span, truncated, incomplete: false });
+    }
+    let resolving = Arc::clone(producer);
+    let receipt = Receipt::marked(producer.mark(position), move |resolution| {
+        resolving.resolve(position, resolution);
+    });
+    let batch = entrance.decode(body, &frames, Senders::One(&shared.peer));
+    // One that is empty lets go of its receipt at once.
+    entrance.offer(batch, Some(receipt)).await;
+    producer.hand_on(position);
+}

@@ -1,0 +1,230 @@
+//! Sessions against a client by hand.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use logboom_codec::quic::{ALPN, BatchHead, Code, Control, Hello, VERSION, push_record};
+use logboom_record::{Batch, Position, ProducerId, Receipt};
+use quinn::ConnectionError;
+use rcgen::{CertificateParams, KeyPair};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::super::{Admission, Common, Intake, Listening, Permit, Service, bind};
+use super::*;
+use crate::config::Config;
+use crate::net::{
+    ClientAuth, ControlStream, Endpoint as Dialled, Network, QuicConnection, TlsClient, TlsFiles,
+    TlsServer, TlsServerFiles, dial_quic,
+};
+use crate::telemetry::ledger::SourceBook;
+
+/// How long to wait for what must come.
+const DEADLINE: Duration = Duration::from_secs(30);
+const ID: ProducerId = ProducerId([7; 16]);
+
+/// Gives the receipts of what it takes to the test.
+struct Hands(mpsc::Sender<(Batch, Option<Arc<Receipt>>)>);
+
+impl Intake for Hands {
+    fn take<'a>(
+        &'a self,
+        batch: Batch,
+        _: Permit,
+        receipt: Option<Arc<Receipt>>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        self.0.try_send((batch, receipt)).unwrap();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A hub whose batches the test decides on.
+struct Hub {
+    listening: Listening,
+    taken: mpsc::Receiver<(Batch, Option<Arc<Receipt>>)>,
+    client: Arc<TlsClient>,
+    _give_up: watch::Sender<bool>,
+    folder: PathBuf,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Hub {
+    fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("logboom-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let key_pair = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&cert, params.self_signed(&key_pair).unwrap().pem()).unwrap();
+        std::fs::write(&key, key_pair.serialize_pem()).unwrap();
+        let (alpn, client_auth) = (vec![ALPN], ClientAuth::None);
+        let files = TlsFiles {
+            ca: Some(cert.clone()),
+            server_name: Some("localhost".to_owned()),
+            alpn: alpn.clone(),
+            ..TlsFiles::default()
+        };
+        let client = Arc::new(TlsClient::load(&files).unwrap());
+        let server = TlsServer::load(&TlsServerFiles { cert, key, client_auth, alpn }).unwrap();
+        let (to_test, taken) = mpsc::channel(64);
+        let (give_up, given_up) = watch::channel(false);
+        let common = Common {
+            record_bytes_max: 1 << 16,
+            admission: Arc::new(Admission::new(64 << 20)),
+            marks: Arc::default(),
+            give_up: given_up,
+        };
+        let text = "[[source]]\nname = 'q'\nurl = 'quic://127.0.0.1:0'\ncert = 'c'\nkey = 'k'";
+        let source = Config::parse(text, "test", &|_| None).unwrap().sources.remove(0);
+        let (book, intake) = (Arc::new(SourceBook::default()), Arc::new(Hands(to_test)));
+        let service = Service { book, intake, tls: Some(Arc::new(server)) };
+        let listening = bind(&source).unwrap().serve(&source, service, &common);
+        Self { listening, taken, client, _give_up: give_up, folder }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listening.address.address().unwrap()
+    }
+
+    async fn dial(&self, address: SocketAddr) -> Result<QuicConnection, crate::net::DialError> {
+        let (host, tls) = (address.ip().to_string(), Some(Arc::clone(&self.client)));
+        let to = Dialled { host, port: address.port(), tls, guarded: false };
+        dial_quic(&Network::default(), &to).await
+    }
+
+    /// A connection that has sent its `HELLO`.
+    async fn connect(&self) -> Session {
+        let quic = self.dial(self.address()).await.unwrap();
+        let (send, recv) = quic.connection.open_bi().await.unwrap();
+        let mut control = ControlStream::new(send, recv);
+        let hello = Hello { versions: (VERSION, VERSION), producers: vec![ID] };
+        control.write(&[Control::Hello(hello)]).await.unwrap();
+        Session { quic, control }
+    }
+
+    async fn take(&mut self) -> Option<Arc<Receipt>> {
+        let (batch, receipt) = timeout(DEADLINE, self.taken.recv()).await.unwrap().unwrap();
+        assert_eq!(batch.len(), 1);
+        receipt
+    }
+}
+
+struct Session {
+    quic: QuicConnection,
+    control: ControlStream,
+}
+
+impl Session {
+    async fn welcome(&mut self) -> Position {
+        let frame = timeout(DEADLINE, self.control.read()).await.unwrap().unwrap();
+        let Some(Control::Welcome(welcome)) = frame else { panic!("{frame:?}") };
+        welcome.positions[0]
+    }
+
+    async fn send(&self, entry: u64) {
+        let mut body = Vec::new();
+        push_record(b"<14>1 - - - - - - x", &mut body);
+        let bytes = u32::try_from(body.len()).unwrap();
+        let position = Position { entry, record: 0 };
+        let head = BatchHead { position, records: 1, bytes };
+        let mut stream = self.quic.connection.open_uni().await.unwrap();
+        stream.write_all(&[&[0, 0][..], &head.to_bytes(), &body].concat()).await.unwrap();
+        stream.finish().unwrap();
+    }
+
+    async fn closed(&self) -> Option<Code> {
+        match timeout(DEADLINE, self.quic.connection.closed()).await.unwrap() {
+            ConnectionError::ApplicationClosed(close) => Code::of(close.error_code.into_inner()),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_given_up_closes_the_connection_and_is_taken_again() {
+    let mut hub = Hub::start("quic-lost");
+    let mut session = hub.connect().await;
+    assert_eq!(session.welcome().await, Position::default());
+    session.send(1).await;
+    let receipt = hub.take().await.unwrap();
+    receipt.lose();
+    drop(receipt);
+    assert_eq!(session.closed().await, Some(Code::Lost));
+    let mut session = hub.connect().await;
+    assert_eq!(session.welcome().await, Position::default());
+    session.send(1).await;
+    drop(hub.take().await);
+    let ack = timeout(DEADLINE, session.control.read()).await.unwrap().unwrap();
+    let position = Position { entry: 1, record: 0 };
+    assert_eq!(ack, Some(Control::Ack { producer: 0, position }));
+}
+
+#[tokio::test]
+async fn a_producer_that_comes_back_is_answered_when_what_it_sent_is_decided_on() {
+    let mut hub = Hub::start("quic-back");
+    let mut first = hub.connect().await;
+    first.welcome().await;
+    first.send(5).await;
+    let receipt = hub.take().await;
+    let mut second = hub.connect().await;
+    assert_eq!(first.closed().await, Some(Code::Superseded));
+    let mut welcome = Box::pin(second.welcome());
+    assert!(timeout(Duration::from_millis(50), &mut welcome).await.is_err(), "answered too early");
+    drop(receipt);
+    assert_eq!(welcome.await, Position { entry: 5, record: 0 });
+}
+
+/// The first datagrams of so many connections, as a client sends them.
+async fn initials(hub: &Hub, count: usize) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    while found.len() < count {
+        // One each: a client that is dropped says so.
+        let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        tokio::select! {
+            _ = hub.dial(nobody.local_addr().unwrap()) => panic!("nobody answers"),
+            received = nobody.recv(&mut buffer) => found.push(buffer[..received.unwrap()].to_vec()),
+        }
+    }
+    found
+}
+
+/// *Source*: RFC 9000 sections 8.1 and 17.2.5.
+#[tokio::test]
+async fn q2_a_flood_of_first_packets_is_answered_with_less_than_three_times_their_bytes() {
+    let hub = Hub::start("quic-flood");
+    let mut sockets = Vec::new();
+    for initial in initials(&hub, HANDSHAKES_MAX + 16).await {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.send_to(&initial, hub.address()).await.unwrap();
+        sockets.push((socket, initial.len()));
+    }
+    let mut buffer = vec![0; 1 << 16];
+    let (mut retries, mut answered) = (0, vec![0; sockets.len()]);
+    let is_retry = |datagram: &[u8]| datagram.first().is_some_and(|first| first & 0xf0 == 0xf0);
+    let all = async {
+        while retries < 16 {
+            for ((socket, _), answered) in sockets.iter().zip(&mut answered) {
+                while let Ok(received) = socket.try_recv(&mut buffer) {
+                    *answered += received;
+                    retries += usize::from(is_retry(&buffer[..received]));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(DEADLINE, all).await.is_ok(), "{retries} retries");
+    for ((_, sent), answered) in sockets.iter().zip(answered) {
+        assert!(answered <= 3 * sent, "{answered} bytes for {sent}");
+    }
+    // Who is where it says it is comes in all the same.
+    let mut session = hub.connect().await;
+    assert_eq!(session.welcome().await, Position::default());
+}

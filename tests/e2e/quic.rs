@@ -1,0 +1,190 @@
+//! The relay: an edge and a hub, each killed in turn, over a network that is cut and that changes the
+//! edge's address. Every record that the edge acknowledged is at the hub, and none is there twice.
+//!
+//! The sender does not send again what was not answered when the edge was killed, so nothing but the
+//! relay could double a record. The hub's own destination is down until all is over, since a kill may
+//! double what is delivered by TCP.
+//!
+//! `LOGBOOM_ROUNDS` is the number of rounds (1), each of which does everything once.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, send};
+use logboom_tests::oracle::{Collector, Producer, ProducerOptions, judge_at_rest};
+use logboom_tests::{Certificates, Gateway, Pair, Scratch, UdpRelay, free_port, pause, wait_until};
+
+const SEED: u64 = 7;
+const APPS: u64 = 4;
+const WINDOW: usize = 128;
+/// Records a second.
+const RATE: u64 = 2_000;
+/// Shorter than the time after which a peer is missed.
+const SHORT_CUT: Duration = Duration::from_secs(2);
+/// Longer than that.
+const LONG_CUT: Duration = Duration::from_secs(12);
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// A hub that passes everything on to a destination.
+pub(crate) fn hub(port: u16, certificates: &Certificates, out: &str) -> String {
+    let (cert, key) = (&certificates.server.certificate, &certificates.server.key);
+    let ca = &certificates.ca;
+    format!(
+        r#"
+[spool]
+segment = "1MiB"
+max = "1GiB"
+
+[[source]]
+name = "relay"
+url = "quic://127.0.0.1:{port}"
+cert = "{}"
+key = "{}"
+client_ca = "{}"
+
+[[route]]
+name = "out"
+url = "{out}"
+
+[[pipeline]]
+sources = ["relay"]
+routes = ["out"]
+durability = "disk"
+"#,
+        cert.display(),
+        key.display(),
+        ca.display()
+    )
+}
+
+/// An edge that takes records by RELP and relays them.
+fn edge(relp: u16, to: SocketAddr, certificates: &Certificates, durability: &str) -> String {
+    let (cert, key) = (&certificates.client.certificate, &certificates.client.key);
+    format!(
+        r#"
+[spool]
+segment = "1MiB"
+max = "1GiB"
+
+[[source]]
+name = "relp"
+url = "relp://127.0.0.1:{relp}"
+
+[[route]]
+name = "hub"
+url = "quic://{to}"
+cert = "{}"
+key = "{}"
+{}
+[[pipeline]]
+sources = ["relp"]
+routes = ["hub"]
+durability = "{durability}"
+"#,
+        cert.display(),
+        key.display(),
+        certificates.trusted()
+    )
+}
+
+fn rounds() -> u64 {
+    std::env::var("LOGBOOM_ROUNDS").ok().map_or(1, |rounds| rounds.parse().expect("a number"))
+}
+
+#[test]
+fn every_acknowledged_record_is_at_the_hub_once_through_kills_cuts_and_new_addresses() {
+    let (edge_files, hub_files) = (Scratch::new("quic-edge"), Scratch::new("quic-hub"));
+    let certificates = Certificates::new(&hub_files);
+    let (hub_port, relp, out) = (free_port(), free_port(), free_port());
+    let network = UdpRelay::start(local(hub_port));
+    let hub_config = hub(hub_port, &certificates, &format!("syslog+tcp://{}", local(out)));
+    let edge_config = edge(relp, network.address(), &certificates, "disk");
+    let mut hub = Gateway::start(&hub_files, &hub_config);
+    let mut edge = Gateway::start(&edge_files, &edge_config);
+    let address = local(relp);
+    let options = ProducerOptions { address, seed: SEED, apps: APPS, window: WINDOW, rate: RATE };
+    let producer = Producer::start_forgetful(options);
+    let arrive = |hub: &Gateway, what: &str| {
+        let before = hub.ledger().source("relay", "received");
+        wait_until(what, || hub.ledger().source("relay", "received") > before + RATE / 4);
+    };
+
+    for _ in 0..rounds() {
+        arrive(&hub, "records before the hub is killed");
+        hub.kill();
+        pause(Duration::from_millis(200));
+        hub = Gateway::start(&hub_files, &hub_config);
+        arrive(&hub, "records behind the kill of the hub");
+
+        edge.kill();
+        edge = Gateway::start(&edge_files, &edge_config);
+        arrive(&hub, "records behind the kill of the edge");
+
+        network.rebind();
+        arrive(&hub, "records from another address");
+        network.cut();
+        pause(SHORT_CUT);
+        network.mend();
+        arrive(&hub, "records behind a short cut");
+        network.cut();
+        pause(LONG_CUT);
+        network.mend();
+        arrive(&hub, "records behind a long cut");
+
+        hub.kill();
+        edge.kill();
+        hub = Gateway::start(&hub_files, &hub_config);
+        edge = Gateway::start(&edge_files, &edge_config);
+        arrive(&hub, "records behind the kill of both");
+    }
+
+    let sent = producer.finish();
+    let collector = Collector::start_at(local(out), SEED, APPS);
+    edge.settle("relp", 0);
+    let verdict = judge_at_rest(&sent, &collector);
+    eprintln!("{} rounds: {verdict}", rounds());
+    assert!(verdict.is_kept(), "{verdict}");
+    assert_eq!(verdict.duplicates, 0, "{verdict}");
+    edge.shutdown().assert_balanced();
+    let ledger = hub.settle("relay", 0);
+    assert_eq!(ledger.destination("syslog+tcp", "dropped"), 0, "{ledger:?}");
+    hub.shutdown().assert_balanced();
+}
+
+#[test]
+fn send_and_receive_speak_the_relay_and_see_every_record_once() {
+    const COUNT: u64 = 30_000;
+    for durability in ["memory", "disk"] {
+        let scratch = Scratch::new("quic-load");
+        let certificates = Certificates::new(&scratch);
+        let (server, client) = (&certificates.server, &certificates.client);
+        let url = |address: &str, ca: &str, pair: &Pair| -> LoadUrl {
+            let (cert, key) = (pair.certificate.display(), pair.key.display());
+            format!("quic://{address}?{ca}cert={cert}&key={key}").parse().expect("a URL")
+        };
+        let options = ReceiveOptions {
+            expect: Some(COUNT),
+            idle: 30.0,
+            ..ReceiveOptions::new(vec![url("127.0.0.1:0", "", server)])
+        };
+        let receiver = Receiver::start(&options).expect("a receiver");
+        let out = receiver.urls()[0].authority.clone();
+        let config = hub(0, &certificates, &format!("quic://{out}"))
+            .replace("name = \"out\"", &format!("name = \"out\"\n{}", certificates.trusted()))
+            .replace("\"disk\"", &format!("\"{durability}\""));
+        let gateway = Gateway::start(&scratch, &config);
+        let address = gateway.source("relay").to_string();
+        let ca = format!("ca={}&", certificates.ca.display());
+        let sent = send(&SendOptions::new(url(&address, &ca, client), COUNT)).expect("sent");
+        assert_eq!(sent.sent, COUNT);
+        receiver.wait();
+        let report = receiver.finish().expect("a report");
+        assert!(report.is_clean(), "{report:?}");
+        let ledger = gateway.settle("relay", COUNT);
+        assert_eq!(ledger.destination("quic", "delivered"), COUNT, "{ledger:?}");
+        gateway.shutdown().assert_balanced();
+    }
+}

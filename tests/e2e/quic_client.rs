@@ -1,0 +1,253 @@
+//! The relay protocol as spoken by a client that was written from its specification alone
+//! (`tests/peers/relay_client.py`, over aioquic): acknowledgements, what comes twice, and the code of
+//! each error.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use logboom_tests::{
+    Certificates, DEADLINE, Gateway, PeerKind, Scratch, is_missing, memory_bytes, repository,
+};
+use serde_json::{Value, json};
+
+use crate::quic::hub;
+
+/// A producer.
+const ID: &str = "000102030405060708090a0b0c0d0e0f";
+const OTHER: &str = "101112131415161718191a1b1c1d1e1f";
+/// How much memory hostile peers may cost.
+const GROWTH_MAX: u64 = 64 << 20;
+
+/// A running client.
+struct Client {
+    child: Child,
+    input: ChildStdin,
+    seen: Receiver<Value>,
+}
+
+impl Client {
+    fn start(gateway: &Gateway, certificates: &Certificates) -> Self {
+        let python = PeerKind::Aioquic.program().expect("a Python with aioquic");
+        let mut command = Command::new(python);
+        let address = gateway.source("relay");
+        command.arg(repository().join("tests/peers/relay_client.py"));
+        command.args([address.ip().to_string(), address.port().to_string()]);
+        command.arg(&certificates.ca).arg(&certificates.client.certificate);
+        command.arg(&certificates.client.key).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("a client");
+        let (input, output) = (child.stdin.take().expect("its input"), child.stdout.take());
+        let (told, seen) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output.expect("its output")).lines().map_while(Result::ok) {
+                // Nobody listens any more at the end of the test.
+                drop(told.send(serde_json::from_str(&line).expect("JSON")));
+            }
+        });
+        Self { child, input, seen }
+    }
+
+    fn say(&mut self, commands: &[&str]) {
+        for command in commands {
+            writeln!(self.input, "{command}").expect("the client listens");
+        }
+        self.input.flush().expect("the client listens");
+    }
+
+    /// What it sees next.
+    fn sees(&self) -> Value {
+        self.seen.recv_timeout(DEADLINE).expect("something seen")
+    }
+
+    /// Waits for an acknowledgement up to a position.
+    fn is_acknowledged(&self, expected: (u64, u64)) {
+        loop {
+            let seen = self.sees();
+            let at = (seen["entry"].as_u64(), seen["record"].as_u64());
+            assert_eq!(seen["ack"], 0, "{seen}");
+            if at == (Some(expected.0), Some(expected.1)) {
+                return;
+            }
+        }
+    }
+
+    fn is_welcome(&self, positions: &Value) {
+        let seen = self.sees();
+        assert_eq!(seen["welcome"], *positions, "{seen}");
+        assert!(seen["bytes"].as_u64() >= Some(1 << 20) && seen["records"].as_u64() >= Some(1024));
+    }
+
+    /// Waits for the end of the connection, and what it was closed with.
+    fn is_closed(&self) -> u64 {
+        loop {
+            let seen = self.sees();
+            if let Some(code) = seen["closed"].as_u64() {
+                return code;
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A hub that writes to a file of its folder.
+fn hub_to_file(scratch: &Scratch, certificates: &Certificates) -> String {
+    let out = scratch.join("out.log");
+    hub(0, certificates, &format!("file:{}?format=raw", out.display()))
+        .replace("client_ca", "frame_timeout = \"500ms\"\nclient_ca")
+}
+
+#[test]
+fn what_is_sent_again_after_a_reconnect_and_a_crash_is_known() {
+    if is_missing(PeerKind::Aioquic) {
+        return;
+    }
+    let scratch = Scratch::new("quic-client");
+    let certificates = Certificates::new(&scratch);
+    let config = hub_to_file(&scratch, &certificates);
+    let gateway = Gateway::start(&scratch, &config);
+    let mut client = Client::start(&gateway, &certificates);
+    let connect = format!("connect {ID} {OTHER}");
+    client.say(&[&connect, "stream 0", "batch 0 1 0 a b", "batch 0 2 7 c", "stream 1"]);
+    client.is_welcome(&json!([[0, 0], [0, 0]]));
+    client.is_acknowledged((2, 7));
+    // The same connection again, and the same batches: two are known, one is new.
+    client.say(&["close", &connect, "stream 0", "batch 0 1 0 a b", "batch 0 2 7 c"]);
+    while client.seen.recv_timeout(DEADLINE).expect("its end")["closed"].is_null() {}
+    client.is_welcome(&json!([[2, 7], [0, 0]]));
+    client.is_acknowledged((2, 7));
+    client.say(&["batch 0 3 0 d"]);
+    client.is_acknowledged((3, 0));
+    let ledger = gateway.settle("relay", 4);
+    assert_eq!(ledger.source("relay", "received"), 4, "{ledger:?}");
+    drop(client);
+    gateway.kill();
+
+    let gateway = Gateway::start(&scratch, &config);
+    let mut client = Client::start(&gateway, &certificates);
+    client.say(&[&connect, "stream 0", "batch 0 3 0 d", "batch 0 4 0 e"]);
+    client.is_welcome(&json!([[3, 0], [0, 0]]));
+    client.is_acknowledged((4, 0));
+    let ledger = gateway.settle("relay", 1);
+    assert_eq!(ledger.source("relay", "received"), 1, "{ledger:?}");
+    // The hub is about to go, says so, and closes when all is acknowledged.
+    client.say(&["wait"]);
+    let stopped = thread::spawn(move || gateway.shutdown());
+    assert_eq!(client.sees(), json!({ "goaway": true }));
+    assert_eq!(client.is_closed(), 0);
+    stopped.join().expect("the hub").assert_balanced();
+    let mut lines = scratch.lines("out.log");
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines, ["a", "b", "c", "d", "e"].map(|line| line.as_bytes().to_vec()));
+}
+
+#[test]
+fn each_error_has_the_code_of_the_specification() {
+    if is_missing(PeerKind::Aioquic) {
+        return;
+    }
+    let scratch = Scratch::new("quic-codes");
+    let certificates = Certificates::new(&scratch);
+    let gateway = Gateway::start(&scratch, &hub_to_file(&scratch, &certificates));
+    let mut client = Client::start(&gateway, &certificates);
+    let connect = format!("connect {ID}");
+    // Position 9.0, one record, so many bytes.
+    let head = |bytes: &str| {
+        format!("raw 0 0000000000000009 00000000 00000001 {bytes}")
+            .replace(' ', "")
+            .replace("raw0", "raw 0 ")
+    };
+    let (huge, cut, wrong) = (head("7fffffff"), head("00000020"), head("00000004") + "33206162");
+    let cases: [(&str, &[&str], u64); 11] = [
+        ("versions of later", &[&connect.replace("connect", "connect 2-9")], 3),
+        // The alert no_application_protocol, as RFC 9001 section 4.8 numbers it.
+        ("another protocol", &[&connect.replace("connect", "connect h3/x")], 0x178),
+        ("a batch over the limit", &[&connect, "stream 0", &huge], 4),
+        ("a batch that does not go on", &[&connect, "stream 0", &cut], 7),
+        ("records that do not add up", &[&connect, "stream 0", &wrong], 5),
+        ("a batch before the last", &[&connect, "stream 0", "batch 0 5 0 x", "batch 0 4 9 y"], 6),
+        ("the same position twice", &[&connect, "stream 0", "batch 0 6 0 x", "batch 0 6 0 x"], 6),
+        ("a stream of nobody", &[&connect, "stream 7"], 2),
+        ("a second stream", &[&connect, "stream 0", "stream 0"], 2),
+        (
+            "another HELLO",
+            &[&connect, "control 01001600010001000100112233445566778899aabbccddeeff"],
+            2,
+        ),
+        ("a frame too long", &[&connect, "control ffffff"], 4),
+    ];
+    for (what, commands, code) in cases {
+        client.say(commands);
+        client.say(&["wait", "close"]);
+        assert_eq!(client.is_closed(), code, "{what}");
+    }
+    let ledger = gateway.settle("relay", 2);
+    assert_eq!(ledger.source("relay", "received"), 2, "{ledger:?}");
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn q1_streams_with_holes_cost_no_more_than_their_window() {
+    if is_missing(PeerKind::Aioquic) {
+        return;
+    }
+    let scratch = Scratch::new("quic-holes");
+    let certificates = Certificates::new(&scratch);
+    let gateway = Gateway::start(&scratch, &hub_to_file(&scratch, &certificates));
+    let mut good = Client::start(&gateway, &certificates);
+    good.say(&[&format!("connect {OTHER}"), "stream 0"]);
+    good.is_welcome(&json!([[0, 0]]));
+    let before = memory_bytes(gateway.pid()).now;
+    let mut bad = Client::start(&gateway, &certificates);
+    bad.say(&[&format!("connect {ID}")]);
+    bad.is_welcome(&json!([[0, 0]]));
+    bad.say(&["holes 1000000"; 30]);
+    for entry in 1..=100 {
+        good.say(&[&format!("batch 0 {entry} 0 good{entry}")]);
+        good.is_acknowledged((entry, 0));
+    }
+    let growth = memory_bytes(gateway.pid()).peak.saturating_sub(before);
+    assert!(growth < GROWTH_MAX, "{growth} bytes");
+    drop((good, bad));
+    gateway.settle("relay", 100);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn q2_wrong_transport_parameters_end_the_handshake_alone() {
+    if is_missing(PeerKind::Aioquic) {
+        return;
+    }
+    let scratch = Scratch::new("quic-parameters");
+    let certificates = Certificates::new(&scratch);
+    let gateway = Gateway::start(&scratch, &hub_to_file(&scratch, &certificates));
+    let mut client = Client::start(&gateway, &certificates);
+    for parameters in [
+        // Ends within a number; a length beyond the end; twice the same; an acknowledgement delay
+        // exponent over 20; a payload under 1200; a token of a server; nothing at all.
+        "c0",
+        "01ff00",
+        "0401010401 01",
+        "0a0115",
+        "030147",
+        "0210000102030405060708090a0b0c0d0e0f",
+        "",
+    ] {
+        let parameters = parameters.replace(' ', "");
+        client.say(&[&format!("connect parameters={parameters} {ID}"), "wait", "close"]);
+        assert_eq!(client.is_closed(), 8, "TRANSPORT_PARAMETER_ERROR for {parameters}");
+    }
+    client.say(&[&format!("connect {ID}"), "stream 0", "batch 0 1 0 x"]);
+    client.is_welcome(&json!([[0, 0]]));
+    client.is_acknowledged((1, 0));
+    drop(client);
+    gateway.settle("relay", 1);
+    gateway.shutdown().assert_balanced();
+}
