@@ -123,8 +123,11 @@ fn every_acknowledged_record_is_at_the_hub_once_through_kills_cuts_and_new_addre
         edge = Gateway::start(&edge_files, &edge_config);
         arrive(&hub, "records behind the kill of the edge");
 
+        let connects = edge.ledger().destination("quic", "connects");
         network.rebind();
         arrive(&hub, "records from another address");
+        let after = edge.ledger().destination("quic", "connects");
+        assert_eq!(after, connects, "the connection has migrated");
         network.cut();
         pause(SHORT_CUT);
         network.mend();

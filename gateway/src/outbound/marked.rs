@@ -106,12 +106,9 @@ impl Marked {
     }
 
     fn is_due(&self, marks: &Marks) -> bool {
-        if self.held().is_empty() {
-            return false;
-        }
         let written = *self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let appended = self.spool.stats().appended_bytes;
-        written.clock != marks.clock() || appended.saturating_sub(written.appended_bytes) > BYTES
+        let appended = self.spool.stats().appended_bytes.saturating_sub(written.appended_bytes);
+        written.clock != marks.clock() || (appended > BYTES && !self.held().is_empty())
     }
 
     /// Writes a summary, and lets go of what it covers when it is synced. False when the spool is

@@ -181,6 +181,30 @@ async fn a_producer_that_comes_back_is_answered_when_what_it_sent_is_decided_on(
     assert_eq!(welcome.await, Position { entry: 5, record: 0 });
 }
 
+#[tokio::test]
+async fn who_the_hub_is_is_checked_as_with_every_tls() {
+    let hub = Hub::start("quic-tls");
+    let dial = async |ca: &str, name: &str| {
+        let files = TlsFiles {
+            ca: Some(hub.folder.join(ca)),
+            server_name: Some(name.to_owned()),
+            alpn: vec![ALPN],
+            ..TlsFiles::default()
+        };
+        let tls = Some(Arc::new(TlsClient::load(&files).unwrap()));
+        let (host, port) = (hub.address().ip().to_string(), hub.address().port());
+        let to = Dialled { host, port, tls, guarded: false };
+        dial_quic(&Network::default(), &to).await.map(drop).map_err(|error| error.keyword())
+    };
+    let stranger = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let other = params.self_signed(&stranger).unwrap().pem();
+    std::fs::write(hub.folder.join("other.pem"), other).unwrap();
+    assert_eq!(dial("cert.pem", "localhost").await, Ok(()));
+    assert_eq!(dial("cert.pem", "other.example").await, Err("tls_certificate_name"));
+    assert_eq!(dial("other.pem", "localhost").await, Err("tls_certificate_unknown_ca"));
+}
+
 /// The first datagrams of so many connections, as a client sends them.
 async fn initials(hub: &Hub, count: usize) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
