@@ -23,5 +23,6 @@ mod shutdown;
 mod tls;
 mod tools;
 mod tour;
+mod transports;
 mod unix;
 mod zoo;

@@ -22,6 +22,7 @@
 //! connections each is a producer of its own (`p1.0`, `p1.1`, …): between connections there is no
 //! order to keep. One record in ten carries ` status=503 `, the others ` status=200 `.
 
+mod carrier;
 mod cut;
 mod message;
 mod progress;
@@ -32,6 +33,7 @@ mod session;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 
 use std::io;
@@ -41,6 +43,7 @@ pub use message::{MESSAGE_BYTES_MAX, SEQUENCE_MAX};
 pub use receive::{ReceiveOptions, Receiver, receive};
 pub use report::{ListenerReport, ReceiveReport, SendReport, SequenceReport};
 pub use send::{SendOptions, send, send_counted};
+pub use tls::TlsOptions;
 pub use url::{LoadFraming, LoadUrl, Transport};
 
 /// How often a blocked thread looks whether it is to stop.
@@ -100,6 +103,14 @@ pub enum LoadError {
         /// Records handed to the kernel on it before.
         sent: u64,
         /// What the kernel said.
+        source: io::Error,
+    },
+    /// Files for TLS cannot be used.
+    #[error("{}: cannot be used for TLS", path.display())]
+    Tls {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
         source: io::Error,
     },
     /// A socket could not be opened to receive on.

@@ -11,8 +11,40 @@ use super::LoadError;
 pub enum Transport {
     /// A stream, with framing. Source: RFC 6587.
     Tcp,
+    /// The same over TLS. Source: RFC 5425.
+    Tls,
     /// One record a datagram. Source: RFC 5426.
     Udp,
+    /// A stream by a Unix socket.
+    Unix,
+    /// One record a datagram by a Unix socket.
+    Unixgram,
+    /// Each record answered; to send only.
+    Relp,
+}
+
+impl Transport {
+    const SCHEMES: [(&'static str, Self); 7] = [
+        ("syslog", Self::Tcp),
+        ("syslog+tcp", Self::Tcp),
+        ("syslog+tls", Self::Tls),
+        ("syslog+udp", Self::Udp),
+        ("syslog+unix", Self::Unix),
+        ("syslog+unixgram", Self::Unixgram),
+        ("relp", Self::Relp),
+    ];
+
+    /// Whether records have a framing on it that can be chosen.
+    #[must_use]
+    pub fn is_framed(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Unix)
+    }
+
+    /// Whether it goes to a path instead of a host.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Unix | Self::Unixgram)
+    }
 }
 
 /// How records are set apart on a stream when sending. A receiver sees by the first byte which of
@@ -25,12 +57,13 @@ pub enum LoadFraming {
     Lf,
 }
 
-/// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf` or `syslog+udp://HOST:PORT`.
+/// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf`, `syslog+udp://HOST:PORT`,
+/// `syslog+unix:///PATH` or the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadUrl {
     /// Stream or datagrams.
     pub transport: Transport,
-    /// Host and port, as they stand in the URL.
+    /// Host and port, as they stand in the URL; or the path.
     pub authority: String,
     /// Framing of what is sent; octet counting unless given.
     pub framing: LoadFraming,
@@ -59,6 +92,13 @@ impl LoadUrl {
         Self { framing, ..self }
     }
 
+    /// The host, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_matches(['[', ']'])
+    }
+
     /// The first address of the host.
     ///
     /// # Errors
@@ -80,22 +120,22 @@ impl FromStr for LoadUrl {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(refuse("it has no scheme".to_owned()));
         };
-        let transport = match scheme {
-            "syslog" | "syslog+tcp" => Transport::Tcp,
-            "syslog+udp" => Transport::Udp,
-            other => return Err(refuse(format!("scheme {other:?} is not known here"))),
+        let known = Transport::SCHEMES.iter().find(|(known, _)| *known == scheme);
+        let Some((_, transport)) = known.copied() else {
+            return Err(refuse(format!("scheme {scheme:?} is not known here")));
         };
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         match authority.rsplit_once(':') {
+            _ if transport.is_local() && authority.starts_with('/') => {}
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
             _ => return Err(refuse(format!("{authority:?} is not HOST:PORT"))),
         }
         let mut framing = LoadFraming::Octet;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            framing = match (pair, transport) {
-                ("framing=octet", Transport::Tcp) => LoadFraming::Octet,
-                ("framing=lf", Transport::Tcp) => LoadFraming::Lf,
+            framing = match pair {
+                "framing=octet" if transport.is_framed() => LoadFraming::Octet,
+                "framing=lf" if transport.is_framed() => LoadFraming::Lf,
                 _ => return Err(refuse(format!("{pair:?} is not an option of this URL"))),
             };
         }
@@ -105,14 +145,11 @@ impl FromStr for LoadUrl {
 
 impl fmt::Display for LoadUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.transport, self.framing) {
-            (Transport::Udp, _) => write!(formatter, "syslog+udp://{}", self.authority),
-            (Transport::Tcp, LoadFraming::Octet) => {
-                write!(formatter, "syslog+tcp://{}", self.authority)
-            }
-            (Transport::Tcp, LoadFraming::Lf) => {
-                write!(formatter, "syslog+tcp://{}?framing=lf", self.authority)
-            }
-        }
+        let mut schemes = Transport::SCHEMES.iter().rev();
+        let scheme = schemes.find(|(_, transport)| *transport == self.transport);
+        let scheme = scheme.map_or("", |(scheme, _)| scheme);
+        let is_lf = self.framing == LoadFraming::Lf && self.transport.is_framed();
+        let query = if is_lf { "?framing=lf" } else { "" };
+        write!(formatter, "{scheme}://{}{query}", self.authority)
     }
 }
