@@ -28,5 +28,6 @@ mod soak;
 mod tls;
 mod tools;
 mod tour;
+mod transports;
 mod unix;
 mod zoo;

@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, send};
+use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, TlsOptions, send};
 use logboom_tests::oracle::{Collector, Producer, ProducerOptions, judge_at_rest};
 use logboom_tests::{Certificates, Gateway, Pair, Scratch, UdpRelay, free_port, pause, wait_until};
 
@@ -164,14 +164,18 @@ fn send_and_receive_speak_the_relay_and_see_every_record_once() {
         let scratch = Scratch::new("quic-load");
         let certificates = Certificates::new(&scratch);
         let (server, client) = (&certificates.server, &certificates.client);
-        let url = |address: &str, ca: &str, pair: &Pair| -> LoadUrl {
-            let (cert, key) = (pair.certificate.display(), pair.key.display());
-            format!("quic://{address}?{ca}cert={cert}&key={key}").parse().expect("a URL")
+        let url =
+            |address: &str| -> LoadUrl { format!("quic://{address}").parse().expect("a URL") };
+        let tls = |pair: &Pair| TlsOptions {
+            ca: Some(certificates.ca.clone()),
+            cert: Some(pair.certificate.clone()),
+            key: Some(pair.key.clone()),
         };
         let options = ReceiveOptions {
             expect: Some(COUNT),
             idle: 30.0,
-            ..ReceiveOptions::new(vec![url("127.0.0.1:0", "", server)])
+            tls: tls(server),
+            ..ReceiveOptions::new(vec![url("127.0.0.1:0")])
         };
         let receiver = Receiver::start(&options).expect("a receiver");
         let out = receiver.urls()[0].authority.clone();
@@ -180,8 +184,8 @@ fn send_and_receive_speak_the_relay_and_see_every_record_once() {
             .replace("\"disk\"", &format!("\"{durability}\""));
         let gateway = Gateway::start(&scratch, &config);
         let address = gateway.source("relay").to_string();
-        let ca = format!("ca={}&", certificates.ca.display());
-        let sent = send(&SendOptions::new(url(&address, &ca, client), COUNT)).expect("sent");
+        let load = SendOptions { tls: tls(client), ..SendOptions::new(url(&address), COUNT) };
+        let sent = send(&load).expect("sent");
         assert_eq!(sent.sent, COUNT);
         receiver.wait();
         let report = receiver.finish().expect("a report");

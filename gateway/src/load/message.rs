@@ -60,11 +60,11 @@ impl Block {
         let mut digits_at = 0;
         for index in 0..records {
             let before = bytes.len();
-            if shape.transport != Transport::Udp && shape.framing == LoadFraming::Octet {
+            if shape.transport.is_counted() && shape.framing == LoadFraming::Octet {
                 write!(bytes, "{} ", shape.size)?;
             }
             digits_at = push_message(&mut bytes, shape, index)? - before;
-            if shape.transport != Transport::Udp && shape.framing == LoadFraming::Lf {
+            if shape.transport.is_framed() && shape.framing == LoadFraming::Lf {
                 bytes.push(b'\n');
             }
         }
@@ -125,9 +125,14 @@ fn push_message(out: &mut Vec<u8>, shape: &Shape<'_>, index: usize) -> Result<us
     write!(out, "{:0DIGITS$}\"] GET /api/v1/items/{index:06} status={status} ", 0)?;
     let least = out.len() - start;
     let most = match shape.transport {
-        Transport::Tcp | Transport::Http | Transport::Quic => MESSAGE_BYTES_MAX,
+        Transport::Tcp
+        | Transport::Tls
+        | Transport::Unix
+        | Transport::Relp
+        | Transport::Http
+        | Transport::Quic => MESSAGE_BYTES_MAX,
         // What a UDP datagram over IPv4 can carry.
-        Transport::Udp => 65_507,
+        Transport::Udp | Transport::Unixgram => 65_507,
     };
     if !(least..=most).contains(&shape.size) {
         return Err(LoadError::Option {

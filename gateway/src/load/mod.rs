@@ -22,6 +22,7 @@
 //! connections each is a producer of its own (`p1.0`, `p1.1`, …): between connections there is no
 //! order to keep. One record in ten carries ` status=503 `, the others ` status=200 `.
 
+mod carrier;
 mod cut;
 mod http;
 mod message;
@@ -34,6 +35,7 @@ mod session;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 
 use std::io;
@@ -43,7 +45,8 @@ pub use message::{MESSAGE_BYTES_MAX, SEQUENCE_MAX};
 pub use receive::{ReceiveOptions, Receiver, receive};
 pub use report::{ListenerReport, ReceiveReport, SendReport, SequenceReport};
 pub use send::{SendOptions, send, send_counted};
-pub use url::{LoadFiles, LoadFraming, LoadUrl, Transport};
+pub use tls::TlsOptions;
+pub use url::{LoadFraming, LoadUrl, Transport};
 
 /// How often a blocked thread looks whether it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -55,9 +58,9 @@ const END_CHECK: Duration = Duration::from_millis(5);
 pub enum LoadError {
     /// The URL is not one that load can be sent to or received on.
     #[error(
-        "url {url:?}: {problem}; allowed: syslog+tcp://HOST:PORT?framing=octet|lf, \
-         syslog+udp://HOST:PORT, http://HOST:PORT/PATH, and \
-         quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE"
+        "url {url:?}: {problem}; allowed: syslog+tcp or syslog+tls://HOST:PORT?framing=octet|lf, \
+         syslog+unix:///PATH, syslog+unixgram:///PATH, and syslog+udp, relp, http or \
+         quic://HOST:PORT"
     )]
     Url {
         /// The URL as given.
@@ -103,6 +106,14 @@ pub enum LoadError {
         /// Records handed to the kernel on it before.
         sent: u64,
         /// What the kernel said.
+        source: io::Error,
+    },
+    /// Files for TLS cannot be used.
+    #[error("{}: cannot be used for TLS", path.display())]
+    Tls {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
         source: io::Error,
     },
     /// A socket could not be opened to receive on.

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,15 +15,12 @@ use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
 };
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use super::STOP_CHECK;
 use super::cut::{Cutter, NotFramed};
 use super::progress::{Progress, lock};
-use super::url::LoadFiles;
-use super::{LoadUrl, STOP_CHECK};
 
 const ALPN: &[u8] = b"logboom/1";
 /// Bytes and records of a batch that every server takes.
@@ -49,33 +45,8 @@ fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
 
-fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
-    read.collect::<Result<_, _>>().map_err(io::Error::other)
-}
-
-fn identity(
-    files: &LoadFiles,
-) -> io::Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
-    let (Some(cert), Some(key)) = (&files.cert, &files.key) else { return Ok(None) };
-    let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
-    Ok(Some((certificates(cert)?, key)))
-}
-
-fn client_config(files: &LoadFiles) -> io::Result<ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    match &files.ca {
-        Some(ca) => roots.add_parsable_certificates(certificates(ca)?),
-        None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
-    };
-    let config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots);
-    let mut config = match identity(files)? {
-        Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(io::Error::other)?,
-        None => config.with_no_client_auth(),
-    };
+fn client_config(tls: &Arc<rustls::ClientConfig>) -> io::Result<ClientConfig> {
+    let mut config = rustls::ClientConfig::clone(tls);
     config.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicClientConfig::try_from(config).map_err(io::Error::other)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
@@ -97,10 +68,12 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Connects as a producer of its own.
-    pub(super) fn connect(url: &LoadUrl, address: SocketAddr) -> io::Result<Self> {
-        let host = url.authority.rsplit_once(':').map_or("", |(host, _)| host);
-        let host = host.trim_matches(['[', ']']);
-        let config = client_config(&url.files)?;
+    pub(super) fn connect(
+        host: &str,
+        address: SocketAddr,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> io::Result<Self> {
+        let config = client_config(tls)?;
         let runtime = runtime()?;
         let (connection, stream, kept) = runtime.block_on(async {
             let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -183,16 +156,9 @@ async fn frame(stream: &mut RecvStream) -> io::Result<(u8, Vec<u8>)> {
 /// Where producers are, for as long as the receiver runs.
 type Known = Arc<Mutex<HashMap<[u8; 16], Position>>>;
 
-/// How to serve QUIC with the files of a URL.
-pub(super) fn server_config(files: &LoadFiles) -> io::Result<ServerConfig> {
-    let missing = || io::Error::other("it needs cert=FILE and key=FILE in its query");
-    let (chain, key) = identity(files)?.ok_or_else(missing)?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(io::Error::other)?;
+/// How to serve QUIC with this TLS.
+pub(super) fn server_config(tls: &Arc<rustls::ServerConfig>) -> io::Result<ServerConfig> {
+    let mut config = rustls::ServerConfig::clone(tls);
     config.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicServerConfig::try_from(config).map_err(io::Error::other)?;
     Ok(ServerConfig::with_crypto(Arc::new(crypto)))

@@ -2,14 +2,17 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::progress::{Progress, lock};
-use super::session::{accept_all, receive_datagrams};
-use super::{END_CHECK, LoadError, LoadUrl, ReceiveReport, SEQUENCE_MAX, Transport, pause, quic};
+use super::session::{Listener, accept_all, receive_datagrams};
+use super::{
+    END_CHECK, LoadError, LoadUrl, ReceiveReport, SEQUENCE_MAX, TlsOptions, Transport, pause, quic,
+};
 
 /// Receive buffer of a UDP listener in bytes, unless given.
 const UDP_BUFFER_BYTES: usize = 8 << 20;
@@ -17,8 +20,8 @@ const UDP_BUFFER_BYTES: usize = 8 << 20;
 /// What to receive, and when to end. `logboom receive --help` shows the same.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReceiveOptions {
-    /// Where to listen: syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT, http://HOST:PORT (logplex
-    /// bodies), quic://HOST:PORT?cert=FILE&key=FILE; framing is detected
+    /// Where to listen: syslog+tcp://HOST:PORT, syslog+tls, syslog+udp, http (logplex bodies), quic,
+    /// syslog+unix:///PATH; framing is detected
     #[arg(required = true)]
     pub urls: Vec<LoadUrl>,
     /// End when this many records have come; exit 1 unless all came once and in order
@@ -51,6 +54,9 @@ pub struct ReceiveOptions {
     /// Receive buffer of the sockets in bytes; the kernel's own unless given, 8 MiB for UDP
     #[arg(long)]
     pub receive_buffer: Option<usize>,
+    /// For syslog+tls and quic
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -72,6 +78,7 @@ impl ReceiveOptions {
             stall_after: None,
             resume_after: None,
             receive_buffer: None,
+            tls: TlsOptions::default(),
             json: false,
         }
     }
@@ -145,7 +152,6 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport, LoadError> {
 pub struct Receiver {
     shared: Arc<Progress>,
     urls: Vec<LoadUrl>,
-    addresses: Vec<(Transport, SocketAddr)>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -157,37 +163,16 @@ impl Receiver {
     pub fn start(options: &ReceiveOptions) -> Result<Self, LoadError> {
         options.check()?;
         let shared = Arc::new(Progress::new(options));
-        let mut receiver =
-            Self { shared, urls: Vec::new(), addresses: Vec::new(), threads: Vec::new() };
+        let mut receiver = Self { shared, urls: Vec::new(), threads: Vec::new() };
         for (index, url) in options.urls.iter().enumerate() {
-            let address = url.resolve()?;
-            let failed = |source| LoadError::Listen { url: url.to_string(), source };
             let shared = Arc::clone(&receiver.shared);
-            let (actual, run): (_, Box<dyn FnOnce() + Send>) = match url.transport {
-                transport @ (Transport::Tcp | Transport::Http) => {
-                    let listener = open_tcp(address, options.receive_buffer).map_err(failed)?;
-                    let actual = listener.local_addr().map_err(failed)?;
-                    (actual, Box::new(move || accept_all(&listener, &shared, index, transport)))
-                }
-                Transport::Quic => {
-                    let config = quic::server_config(&url.files).map_err(failed)?;
-                    let socket = UdpSocket::bind(address).map_err(failed)?;
-                    let actual = socket.local_addr().map_err(failed)?;
-                    (actual, Box::new(move || quic::receive(socket, config, &shared, index)))
-                }
-                Transport::Udp => {
-                    let socket = open_udp(address, options.receive_buffer).map_err(failed)?;
-                    let actual = socket.local_addr().map_err(failed)?;
-                    (actual, Box::new(move || receive_datagrams(&socket, &shared, index)))
-                }
-            };
+            let (actual, run) = open(options, url, shared, index)?;
             let thread = thread::Builder::new()
                 .name(format!("receive-{index}"))
                 .spawn(run)
                 .map_err(|_| LoadError::Thread { purpose: "a listener" })?;
             receiver.threads.push(thread);
-            receiver.addresses.push((url.transport, actual));
-            receiver.urls.push(LoadUrl { authority: actual.to_string(), ..url.clone() });
+            receiver.urls.push(LoadUrl { authority: actual, ..url.clone() });
         }
         Ok(receiver)
     }
@@ -233,16 +218,22 @@ impl Receiver {
     /// [`LoadError::Thread`] where a thread ended in an unforeseen way.
     pub fn finish(mut self) -> Result<ReceiveReport, LoadError> {
         self.stop()?;
-        let urls = std::mem::take(&mut self.urls);
-        Ok(self.shared.report(&urls))
+        Ok(self.shared.report(&self.urls))
     }
 
     fn stop(&mut self) -> Result<(), LoadError> {
         self.shared.stop();
-        for (transport, address) in self.addresses.drain(..) {
-            // A blocked accept only sees the flag when somebody comes.
-            if transport != Transport::Udp {
-                drop(TcpStream::connect(address));
+        // A blocked accept only sees the flag when somebody comes. Without threads there is none.
+        for url in self.urls.iter().filter(|_| !self.threads.is_empty()) {
+            match url.transport {
+                Transport::Tcp | Transport::Tls | Transport::Http => {
+                    drop(TcpStream::connect(&url.authority));
+                }
+                Transport::Unix => {
+                    drop(UnixStream::connect(&url.authority));
+                    std::fs::remove_file(&url.authority).unwrap_or_default();
+                }
+                Transport::Udp | Transport::Unixgram | Transport::Relp | Transport::Quic => {}
             }
         }
         let mut sessions = std::mem::take(&mut *lock(&self.shared.sessions));
@@ -258,6 +249,52 @@ impl Drop for Receiver {
         // What a failed thread has to say was for `finish` to tell.
         drop(self.stop());
     }
+}
+
+/// What a listener's thread does.
+type Run = Box<dyn FnOnce() + Send>;
+
+/// Opens the listener of a URL; where it really is, and what to do with it.
+fn open(
+    options: &ReceiveOptions,
+    url: &LoadUrl,
+    shared: Arc<Progress>,
+    index: usize,
+) -> Result<(String, Run), LoadError> {
+    let failed = |source| LoadError::Listen { url: url.to_string(), source };
+    let tcp = || {
+        let listener = open_tcp(url.resolve()?, options.receive_buffer).map_err(failed)?;
+        let actual = listener.local_addr().map_err(failed)?.to_string();
+        Ok::<_, LoadError>((listener, actual))
+    };
+    let (listener, actual) = match url.transport {
+        Transport::Tcp => tcp().map(|(listener, actual)| (Listener::Tcp(listener), actual))?,
+        Transport::Tls => {
+            let config = options.tls.server()?;
+            tcp().map(|(listener, actual)| (Listener::Tls(listener, config), actual))?
+        }
+        Transport::Http => tcp().map(|(listener, actual)| (Listener::Http(listener), actual))?,
+        Transport::Quic => {
+            let config = quic::server_config(&options.tls.server()?).map_err(failed)?;
+            let socket = UdpSocket::bind(url.resolve()?).map_err(failed)?;
+            let actual = socket.local_addr().map_err(failed)?.to_string();
+            return Ok((actual, Box::new(move || quic::receive(socket, config, &shared, index))));
+        }
+        Transport::Unix => {
+            let listener = UnixListener::bind(&url.authority).map_err(failed)?;
+            (Listener::Unix(listener), url.authority.clone())
+        }
+        Transport::Udp => {
+            let socket = open_udp(url.resolve()?, options.receive_buffer).map_err(failed)?;
+            let actual = socket.local_addr().map_err(failed)?.to_string();
+            return Ok((actual, Box::new(move || receive_datagrams(&socket, &shared, index))));
+        }
+        Transport::Unixgram | Transport::Relp => {
+            let problem = "it can only be sent to".to_owned();
+            return Err(LoadError::Url { url: url.to_string(), problem });
+        }
+    };
+    Ok((actual, Box::new(move || accept_all(&listener, &shared, index))))
 }
 
 fn open_tcp(address: SocketAddr, buffer: Option<usize>) -> std::io::Result<TcpListener> {

@@ -1,17 +1,18 @@
 //! `logboom send`: makes load and sends it.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::http::Client;
-use super::message::{Block, Shape};
-use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, Transport, pause, quic};
+use rustls::ClientConfig;
 
-/// How long the end of a connection waits for the peer to read everything and close.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
+use super::carrier::Carrier;
+use super::message::{Block, Shape};
+use super::{LoadError, LoadUrl, SEQUENCE_MAX, SendReport, TlsOptions, Transport, pause};
+
 /// Between two attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// A paced connection sends in steps of about this length.
@@ -22,9 +23,9 @@ const APPS_MAX: usize = 1_000_000;
 /// What to send. `logboom send --help` shows the same.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SendOptions {
-    /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf, syslog+udp://HOST:PORT, or
-    /// http://HOST:PORT/ingest/APP, where what is answered 200 counts as sent
-    /// quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE, where what is acknowledged counts as sent
+    /// Where to: syslog+tcp://HOST:PORT?framing=octet|lf, the same with syslog+tls; syslog+udp, relp,
+    /// quic; http://HOST:PORT/ingest/APP; syslog+unix:///PATH?framing=octet|lf, syslog+unixgram:///PATH.
+    /// By relp, http and quic what is acknowledged counts as sent
     pub url: LoadUrl,
     /// Records to send, over all connections
     #[arg(long, default_value_t = 1_000_000)]
@@ -50,6 +51,9 @@ pub struct SendOptions {
     /// Seconds to go on trying to connect
     #[arg(long, default_value_t = 5)]
     pub wait: u64,
+    /// For syslog+tls and quic
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -69,6 +73,7 @@ impl SendOptions {
             producer: "p1".to_owned(),
             first: 1,
             wait: 5,
+            tls: TlsOptions::default(),
             json: false,
         }
     }
@@ -142,12 +147,15 @@ pub fn send(options: &SendOptions) -> Result<SendReport, LoadError> {
 /// As [`send`].
 pub fn send_counted(options: &SendOptions, progress: &AtomicU64) -> Result<SendReport, LoadError> {
     options.check()?;
-    let address = options.url.resolve()?;
+    let transport = options.url.transport;
+    let address = (!transport.is_local()).then(|| options.url.resolve()).transpose()?;
+    let tls = transport.is_tls().then(|| options.tls.client()).transpose()?;
     let started = Instant::now();
     let results: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..options.connections)
             .map(|number| {
-                let connection = Connection { options, address, number, progress };
+                let connection =
+                    Connection { options, address, tls: tls.as_ref(), number, progress };
                 thread::Builder::new()
                     .name(format!("send-{number}"))
                     .spawn_scoped(scope, move || connection.run())
@@ -172,7 +180,8 @@ pub fn send_counted(options: &SendOptions, progress: &AtomicU64) -> Result<SendR
 /// One of the sender's connections.
 struct Connection<'a> {
     options: &'a SendOptions,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
+    tls: Option<&'a Arc<ClientConfig>>,
     number: u32,
     progress: &'a AtomicU64,
 }
@@ -191,38 +200,14 @@ impl Connection<'_> {
             framing: options.url.framing,
             first: options.first,
         })?;
+        let mut carrier = self.connect()?;
+        let sent =
+            self.send_all(&mut block, |block, from, count| carrier.write(block, from, count))?;
+        carrier.close().map_err(|source| self.broken(sent.0, source))?;
         match options.url.transport {
-            Transport::Tcp => {
-                let mut stream = self.connect()?;
-                let sent = self.send_all(&mut block, |block, from, count| {
-                    stream.write_all(block.frames(from, count))
-                })?;
-                close(&stream);
-                Ok(sent)
-            }
-            Transport::Http => {
-                let (authority, path) = (&self.options.url.authority, &self.options.url.path);
-                let client = Client::new(self.connect()?, authority, path);
-                let mut client = client.map_err(|source| self.broken(0, source))?;
-                self.send_all(&mut block, |block, from, count| {
-                    client.send(block.frames(from, count))
-                })
-            }
-            Transport::Quic => {
-                let sender = quic::Sender::connect(&options.url, self.address);
-                let mut sender = sender.map_err(|source| self.broken(0, source))?;
-                let (sent, bytes, _) = self.send_all(&mut block, |block, from, count| {
-                    sender.send(block.frames(from, count), block.frames(0, 1).len())
-                })?;
-                sender.finish().map_err(|source| self.broken(sent, source))?;
-                Ok((sent, bytes, Instant::now()))
-            }
-            Transport::Udp => {
-                let socket = self.bind().map_err(|source| self.broken(0, source))?;
-                self.send_all(&mut block, |block, from, count| {
-                    block.each(from, count).try_for_each(|message| send_datagram(&socket, message))
-                })
-            }
+            // It is sent when it is acknowledged.
+            Transport::Relp | Transport::Quic => Ok((sent.0, sent.1, Instant::now())),
+            _ => Ok(sent),
         }
     }
 
@@ -271,15 +256,12 @@ impl Connection<'_> {
         }
     }
 
-    fn connect(&self) -> Result<TcpStream, LoadError> {
+    fn connect(&self) -> Result<Carrier, LoadError> {
         let waited = Duration::from_secs(self.options.wait);
         let started = Instant::now();
         loop {
-            match TcpStream::connect(self.address) {
-                Ok(stream) => {
-                    stream.set_nodelay(true).map_err(|source| self.broken(0, source))?;
-                    return Ok(stream);
-                }
+            match Carrier::open(&self.options.url, self.address, self.tls) {
+                Ok(carrier) => return Ok(carrier),
                 Err(_) if started.elapsed() < waited => pause(CONNECT_PAUSE),
                 Err(source) => {
                     let address = self.options.url.authority.clone();
@@ -289,36 +271,8 @@ impl Connection<'_> {
         }
     }
 
-    fn bind(&self) -> std::io::Result<UdpSocket> {
-        let any = if self.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(self.address)?;
-        Ok(socket)
-    }
-
     fn broken(&self, sent: u64, source: std::io::Error) -> LoadError {
         let address = self.options.url.authority.clone();
         LoadError::Broken { address, connection: self.number, sent, source }
-    }
-}
-
-/// Sends one datagram. A refusal that the kernel reports belongs to an earlier one, which is lost as
-/// datagrams are; this one is then sent again.
-fn send_datagram(socket: &UdpSocket, message: &[u8]) -> std::io::Result<()> {
-    match socket.send(message) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => socket.send(message),
-        result => result,
-    }
-    .map(drop)
-}
-
-/// Ends a stream so that nothing on its way is reset: half close, then wait for the peer's end.
-fn close(stream: &TcpStream) {
-    let mut peer = stream;
-    let ready =
-        stream.shutdown(Shutdown::Write).and_then(|()| stream.set_read_timeout(Some(CLOSE_WAIT)));
-    let mut ignored = [0; 256];
-    if ready.is_ok() {
-        while matches!(peer.read(&mut ignored), Ok(read) if read > 0) {}
     }
 }

@@ -1,29 +1,36 @@
 //! The threads of a receiver: accepting, and reading one session or one datagram socket.
 
-use std::io::{ErrorKind, Read};
+use std::io::{Error, ErrorKind, Read};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::cut::{Counter, Cutter, NotFramed};
 use super::progress::{Progress, lock};
-use super::{END_CHECK, MESSAGE_BYTES_MAX, STOP_CHECK, Transport, http, pause};
+use super::{END_CHECK, MESSAGE_BYTES_MAX, STOP_CHECK, http, pause};
 
 /// Bytes of one read from a stream.
 const READ_BYTES: usize = 256 * 1024;
 /// Bytes of one read from a stream that is to be read slowly.
 const READ_BYTES_SLOW: usize = 4 * 1024;
 
+/// Where sessions come in.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Tls(TcpListener, Arc<ServerConfig>),
+    Unix(UnixListener),
+    Http(TcpListener),
+}
+
 /// Accepts sessions, each with a thread of its own, until the receiver stops.
-pub(super) fn accept_all(
-    listener: &TcpListener,
-    shared: &Arc<Progress>,
-    index: usize,
-    transport: Transport,
-) {
-    for stream in listener.incoming() {
+pub(super) fn accept_all(listener: &Listener, shared: &Arc<Progress>, index: usize) {
+    loop {
+        let stream = listener.accept();
         if shared.is_stopped() {
             return;
         }
@@ -35,25 +42,49 @@ pub(super) fn accept_all(
         shared.begin_session(index);
         let session = Arc::clone(shared);
         let thread =
-            thread::Builder::new().name(format!("session-{index}")).spawn(
-                move || match transport {
-                    Transport::Http => http::serve(stream, &session, index),
-                    Transport::Tcp | Transport::Udp | Transport::Quic => {
-                        read_stream(stream, &session, index)
-                    }
-                },
-            );
+            thread::Builder::new().name(format!("session-{index}")).spawn(move || match stream {
+                Incoming::Stream(stream) => read_stream(stream, &session, index),
+                Incoming::Http(stream) => http::serve(stream, &session, index),
+            });
         if let Ok(thread) = thread {
             lock(&shared.sessions).push(thread);
         }
     }
 }
 
-/// Reads a session to its end.
-fn read_stream(mut stream: TcpStream, shared: &Progress, listener: usize) {
-    if stream.set_read_timeout(Some(STOP_CHECK)).is_err() {
-        return;
+/// A session that has come.
+enum Incoming {
+    Stream(Box<dyn Read + Send>),
+    Http(TcpStream),
+}
+
+impl Listener {
+    /// The next session, whose reads end soon when nothing comes.
+    fn accept(&self) -> std::io::Result<Incoming> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_read_timeout(Some(STOP_CHECK))?;
+                Ok(Incoming::Stream(Box::new(stream)))
+            }
+            Self::Tls(listener, config) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_read_timeout(Some(STOP_CHECK))?;
+                let server = ServerConnection::new(Arc::clone(config)).map_err(Error::other)?;
+                Ok(Incoming::Stream(Box::new(StreamOwned::new(server, stream))))
+            }
+            Self::Http(listener) => Ok(Incoming::Http(listener.accept()?.0)),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_read_timeout(Some(STOP_CHECK))?;
+                Ok(Incoming::Stream(Box::new(stream)))
+            }
+        }
     }
+}
+
+/// Reads a session to its end.
+fn read_stream(mut stream: Box<dyn Read + Send>, shared: &Progress, listener: usize) {
     let is_slow = shared.options.slow > 0 || shared.options.stall_after.is_some();
     let mut buffer = vec![0; if is_slow { READ_BYTES_SLOW } else { READ_BYTES }];
     let mut held = 0;
@@ -151,6 +182,6 @@ impl Pace {
 }
 
 /// True for an error that only means: nothing yet.
-fn is_pause(error: &std::io::Error) -> bool {
+fn is_pause(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::LoadError;
@@ -12,12 +11,58 @@ use super::LoadError;
 pub enum Transport {
     /// A stream, with framing. Source: RFC 6587.
     Tcp,
+    /// The same over TLS. Source: RFC 5425.
+    Tls,
     /// One record a datagram. Source: RFC 5426.
     Udp,
+    /// A stream by a Unix socket.
+    Unix,
+    /// One record a datagram by a Unix socket.
+    Unixgram,
+    /// Each record answered; to send only.
+    Relp,
     /// Requests of HTTP/1.1 with octet-counted bodies (`application/logplex-1`).
     Http,
     /// The relay protocol. Source: `docs/spec/quic.md`.
     Quic,
+}
+
+impl Transport {
+    const SCHEMES: [(&'static str, Self); 9] = [
+        ("syslog", Self::Tcp),
+        ("syslog+tcp", Self::Tcp),
+        ("syslog+tls", Self::Tls),
+        ("syslog+udp", Self::Udp),
+        ("syslog+unix", Self::Unix),
+        ("syslog+unixgram", Self::Unixgram),
+        ("relp", Self::Relp),
+        ("http", Self::Http),
+        ("quic", Self::Quic),
+    ];
+
+    /// Whether records have a framing on it that can be chosen.
+    #[must_use]
+    pub fn is_framed(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Unix)
+    }
+
+    /// Whether records have a framing on it, perhaps one of its own.
+    #[must_use]
+    pub fn is_counted(self) -> bool {
+        self.is_framed() || matches!(self, Self::Http | Self::Quic)
+    }
+
+    /// Whether it needs TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Quic)
+    }
+
+    /// Whether it goes to a path instead of a host.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Unix | Self::Unixgram)
+    }
 }
 
 /// How records are set apart on a stream when sending. A receiver sees by the first byte which of
@@ -30,31 +75,18 @@ pub enum LoadFraming {
     Lf,
 }
 
-/// Files of a URL that speaks TLS, PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadFiles {
-    /// The authorities to trust in the place of the system's.
-    pub ca: Option<PathBuf>,
-    /// The certificate to show.
-    pub cert: Option<PathBuf>,
-    /// Its private key.
-    pub key: Option<PathBuf>,
-}
-
 /// A parsed `syslog+tcp://HOST:PORT?framing=octet|lf`, `syslog+udp://HOST:PORT`,
-/// `http://HOST:PORT/PATH` or `quic://HOST:PORT?ca=FILE&cert=FILE&key=FILE`.
+/// `syslog+unix:///PATH` or the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadUrl {
     /// Stream or datagrams.
     pub transport: Transport,
-    /// Host and port, as they stand in the URL.
+    /// Host and port, as they stand in the URL; or the path.
     pub authority: String,
     /// Framing of what is sent; octet counting unless given.
     pub framing: LoadFraming,
     /// Where requests go, with its `/`; empty but for HTTP.
     pub path: String,
-    /// Of QUIC: whom to trust, and who to be.
-    pub files: LoadFiles,
 }
 
 impl LoadUrl {
@@ -66,7 +98,6 @@ impl LoadUrl {
             authority: address.to_string(),
             framing: LoadFraming::Octet,
             path: String::new(),
-            files: LoadFiles::default(),
         }
     }
 
@@ -86,6 +117,13 @@ impl LoadUrl {
     #[must_use]
     pub fn with_framing(self, framing: LoadFraming) -> Self {
         Self { framing, ..self }
+    }
+
+    /// The host, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_matches(['[', ']'])
     }
 
     /// The first address of the host.
@@ -109,12 +147,9 @@ impl FromStr for LoadUrl {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(refuse("it has no scheme".to_owned()));
         };
-        let transport = match scheme {
-            "syslog" | "syslog+tcp" => Transport::Tcp,
-            "syslog+udp" => Transport::Udp,
-            "http" => Transport::Http,
-            "quic" => Transport::Quic,
-            other => return Err(refuse(format!("scheme {other:?} is not known here"))),
+        let known = Transport::SCHEMES.iter().find(|(known, _)| *known == scheme);
+        let Some((_, transport)) = known.copied() else {
+            return Err(refuse(format!("scheme {scheme:?} is not known here")));
         };
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = match authority.split_once('/') {
@@ -127,36 +162,29 @@ impl FromStr for LoadUrl {
             _ => (authority.strip_suffix('/').unwrap_or(authority), String::new()),
         };
         match authority.rsplit_once(':') {
+            _ if transport.is_local() && authority.starts_with('/') => {}
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
             _ => return Err(refuse(format!("{authority:?} is not HOST:PORT"))),
         }
-        let (mut framing, mut files) = (LoadFraming::Octet, LoadFiles::default());
+        let mut framing = LoadFraming::Octet;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match (pair, pair.split_once('='), transport) {
-                ("framing=octet", _, Transport::Tcp) => framing = LoadFraming::Octet,
-                ("framing=lf", _, Transport::Tcp) => framing = LoadFraming::Lf,
-                (_, Some(("ca", file)), Transport::Quic) => files.ca = Some(file.into()),
-                (_, Some(("cert", file)), Transport::Quic) => files.cert = Some(file.into()),
-                (_, Some(("key", file)), Transport::Quic) => files.key = Some(file.into()),
+            framing = match pair {
+                "framing=octet" if transport.is_framed() => LoadFraming::Octet,
+                "framing=lf" if transport.is_framed() => LoadFraming::Lf,
                 _ => return Err(refuse(format!("{pair:?} is not an option of this URL"))),
-            }
+            };
         }
-        Ok(Self { transport, authority: authority.to_owned(), framing, path, files })
+        Ok(Self { transport, authority: authority.to_owned(), framing, path })
     }
 }
 
 impl fmt::Display for LoadUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.transport, self.framing) {
-            (Transport::Http, _) => write!(formatter, "http://{}{}", self.authority, self.path),
-            (Transport::Quic, _) => write!(formatter, "quic://{}", self.authority),
-            (Transport::Udp, _) => write!(formatter, "syslog+udp://{}", self.authority),
-            (Transport::Tcp, LoadFraming::Octet) => {
-                write!(formatter, "syslog+tcp://{}", self.authority)
-            }
-            (Transport::Tcp, LoadFraming::Lf) => {
-                write!(formatter, "syslog+tcp://{}?framing=lf", self.authority)
-            }
-        }
+        let mut schemes = Transport::SCHEMES.iter().rev();
+        let scheme = schemes.find(|(_, transport)| *transport == self.transport);
+        let scheme = scheme.map_or("", |(scheme, _)| scheme);
+        let is_lf = self.framing == LoadFraming::Lf && self.transport.is_framed();
+        let query = if is_lf { "?framing=lf" } else { "" };
+        write!(formatter, "{scheme}://{}{}{query}", self.authority, self.path)
     }
 }

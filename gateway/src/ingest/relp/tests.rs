@@ -189,23 +189,24 @@ async fn a_sender_that_goes_while_its_window_is_full_is_recognised_too() {
         let mut rig = Rig::new();
         let mut stream = rig.open().await;
         // The window is 64; what lies behind is not read.
-        let all = "0123456789".repeat(7);
+        let (first, rest) = ("01234567".repeat(8), "abcdef");
+        let all = format!("{first}{rest}");
         send(&mut stream, &all).await;
-        let receipts = rig.take(&all[..64]).await;
+        let receipts = rig.take(&first).await;
         if is_reset {
             reset(stream);
         } else {
             // Half-closed, so that it shows when the other side is done with it.
             stream.shutdown().await.unwrap();
-            let mut rest = Vec::new();
-            let gone = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
+            let mut end = Vec::new();
+            let gone = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut end)).await;
             // It may end with a reset, since bytes were left unread.
             assert!(gone.is_ok(), "not noticed");
         }
         let mut stream = rig.open().await;
         send(&mut stream, &all).await;
         drop(receipts);
-        drop(rig.take(&all[64..]).await);
+        drop(rig.take(rest).await);
         assert_eq!(rig.duplicates(), 64);
     }
 }
