@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
-use logboom_tests::{Gateway, PeerKind, Scratch, binary, is_missing, run_to_end};
+use logboom_tests::{
+    Gateway, PeerKind, Scratch, binary, free_port, haproxy, is_missing, nginx, run_to_end,
+    wait_until,
+};
 use serde_json::Value;
 
 /// Sources on `stream` and `datagram` in the folder, and a file.
@@ -135,7 +139,7 @@ fn a_socket_has_its_mode_and_goes_with_the_gateway() {
     assert_eq!(paths.each_ref().map(|path| mode(path)), [0o666, 0o666]);
     // A reload changes who may write, and keeps the socket.
     gateway.reload(&scratch, &configuration(&scratch, "mode = \"0600\""));
-    logboom_tests::wait_until("the new mode", || paths.iter().all(|path| mode(path) == 0o600));
+    wait_until("the new mode", || paths.iter().all(|path| mode(path) == 0o600));
     gateway.shutdown();
     assert!(paths.iter().all(|path| fs::symlink_metadata(path).is_err()), "left behind");
 }
@@ -170,4 +174,59 @@ fn a_stale_socket_is_replaced_and_anything_else_is_not() {
     fs::write(&paths[0], "precious").expect("written");
     refused("no socket");
     assert_eq!(fs::read(&paths[0]).expect("still there"), b"precious");
+}
+
+#[test]
+fn nginx_and_haproxy_log_to_unix_and_udp_sockets() {
+    if is_missing(PeerKind::Nginx) || is_missing(PeerKind::Haproxy) {
+        return;
+    }
+    let scratch = short();
+    let udp = "[[source]]\nname = \"udp\"\nurl = \"syslog+udp://127.0.0.1:0\"\n";
+    let gateway = Gateway::start(&scratch, &format!("{}\n{udp}", configuration(&scratch, "")));
+    let (socket, port) = (scratch.join("datagram"), gateway.source("udp").port());
+    let (web, proxy) = (free_port(), free_port());
+    let (first, second) = (Scratch::new("logs-nginx"), Scratch::new("logs-haproxy"));
+    let _nginx = nginx(
+        &first,
+        &format!(
+            "daemon off; pid nginx.pid; error_log stderr;\nevents {{}}\nhttp {{\n  \
+             access_log syslog:server=unix:{},tag=web combined;\n  \
+             access_log syslog:server=127.0.0.1:{port},tag=web combined;\n  \
+             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n  \
+             uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n  \
+             server {{ listen 127.0.0.1:{web}; location / {{ return 204; }} }}\n}}\n",
+            socket.display(),
+        ),
+    )
+    .listening_on(&[web]);
+    let _haproxy = haproxy(
+        &second,
+        &format!(
+            "global\n  log {} local0\n  log 127.0.0.1:{port} local1\ndefaults\n  mode http\n  \
+             log global\n  option httplog\n  timeout connect 5s\n  timeout client 60s\n  \
+             timeout server 60s\nlisten front\n  bind 127.0.0.1:{proxy}\n  \
+             server web 127.0.0.1:{web}\n",
+            socket.display(),
+        ),
+    )
+    .listening_on(&[proxy]);
+    let mut client = TcpStream::connect(("127.0.0.1", proxy)).expect("connected");
+    client.write_all(b"GET /through HTTP/1.0\r\n\r\n").expect("sent");
+    let found = |app: &str, field: Option<&str>| {
+        let records = scratch.lines("json.log").into_iter();
+        let mut records = records.map(|line| serde_json::from_slice::<Value>(&line).expect("JSON"));
+        records.any(|record| {
+            let body = record["body"].as_str().unwrap_or_default();
+            let is_local = record["fields"].get("peer.pid").is_some();
+            record["app_name"] == app && body.contains("/through") && is_local == field.is_some()
+        })
+    };
+    for app in ["web", "haproxy"] {
+        for field in [Some("peer.pid"), None] {
+            wait_until(&format!("{app} {field:?}"), || found(app, field));
+        }
+    }
+    gateway.settle("udp", 2);
+    gateway.shutdown().assert_balanced();
 }

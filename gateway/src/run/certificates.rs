@@ -93,8 +93,10 @@ fn complain(error: &TlsError) {
     tracing::error!(%error, "changed certificates are not taken");
 }
 
+/// What is in use; what nobody has any more is forgotten.
 fn all<K, T>(known: &Known<K, T>) -> Vec<Arc<T>> {
-    let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|(_, made)| Arc::strong_count(made) > 1);
     known.iter().map(|(_, made)| Arc::clone(made)).collect()
 }
 

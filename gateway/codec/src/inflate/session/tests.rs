@@ -67,7 +67,7 @@ fn what_was_flushed_comes_out_without_an_end() {
 }
 
 #[test]
-fn streams_one_after_the_other_are_one_session() {
+fn c5_streams_one_after_the_other_are_one_session() {
     let both = [zlib(b"<13>one\n"), zlib(b"<13>two\n")].concat();
     assert_eq!(inflate(&both, 3, 5).unwrap(), b"<13>one\n<13>two\n");
     let garbage = [zlib(b"<13>one\n"), b"and more".to_vec()].concat();
