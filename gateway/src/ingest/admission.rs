@@ -51,6 +51,12 @@ impl Admission {
         }
     }
 
+    /// The whole budget in bytes.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.units_max * UNIT
+    }
+
     /// Bytes in use.
     #[must_use]
     pub fn used(&self) -> usize {

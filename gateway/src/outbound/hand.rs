@@ -261,6 +261,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_keeps_its_place_in_its_item_however_much_of_that_is_done() {
+        let places = |hand: &Hand| -> Vec<usize> {
+            hand.unsent_places().map(|(item, place, _)| item.first + place).collect()
+        };
+        let mut hand = hand([(some(&[1, 2, 5, 7]), Some(7)), (Selection::All, None)]);
+        assert_eq!(places(&hand)[..6], [0, 1, 2, 3, 0, 1]);
+        assert!(hand.finish_some(&mut 1, |_, _| ()).is_none());
+        hand.note_sent(1);
+        assert_eq!(places(&hand)[..3], [2, 3, 0]);
+        let mut given_back = Hand::default();
+        hand.let_go().1.into_iter().for_each(|item| given_back.push(item));
+        assert_eq!(places(&given_back)[..4], [1, 2, 3, 0]);
+    }
+
+    #[test]
     fn other_records_another_entry_and_another_destination_have_another_id() {
         let first = || hand([(some(&[0, 2, 4, 6]), Some(7))]);
         let ids = [

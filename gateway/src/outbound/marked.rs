@@ -228,6 +228,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn segments_go_when_a_summary_covers_their_marks() {
+        let folder = std::env::temp_dir().join(format!("logboom-segments-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&folder));
+        let options = Options { segment_bytes: 1 << 20, bytes_max: 64 << 20, ..Options::default() };
+        let spool = Spool::open(&folder, options, Arc::new(Silent)).unwrap().0;
+        let (marks, filling) = (Marks::default(), vec![0; 256 << 10]);
+        let marked = Marked::recover(spool, &marks);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        for entry in 1..=40 {
+            let appended = marked.spool.append(&[&filling], &[marked.want()], None);
+            marked.note(appended.unwrap().sequence, mark(1, entry));
+            marked.spool.room().await;
+        }
+        marks.load([mark(1, 40)]);
+        assert!(marked.summarise(&marks).await);
+        while marked.spool.stats().segments > 2 {
+            assert!(tokio::time::Instant::now() < deadline, "{:?}", marked.spool.stats());
+            tokio::task::yield_now().await;
+        }
+        marked.spool.close();
+        drop(marked);
+        let found = Marks::default();
+        drop(Marked::recover(open(&folder), &found));
+        assert_eq!(found.all(), [mark(1, 40)]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
     async fn an_entry_that_no_summary_covers_stays() {
         let folder = std::env::temp_dir().join(format!("logboom-covers-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&folder));

@@ -14,6 +14,7 @@ use quinn::{Connection, Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::Admission;
 use super::entrance::{Entrance, Gate};
 use super::listener::{Open, Refused, Seat, Seats, note, stopping};
 use super::peer::Peer;
@@ -23,6 +24,9 @@ use crate::telemetry::ledger::RejectReason;
 /// Handshakes at a time with peers that have not shown that they are where they say; others have to
 /// show it first. *Source*: RFC 9000 section 8.1.2.
 const HANDSHAKES_MAX: usize = 64;
+/// One part in so many of the budget is for batches that are being read: whoever announces large ones
+/// and does not send them keeps the memory of no other source.
+const BODIES_SHARE: usize = 4;
 /// Time for the last words of connections to go out.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -47,6 +51,7 @@ pub(super) async fn serve(socket: UdpSocket, gate: Arc<Gate>) {
     drop(first);
     let (mut sessions, seats) = (JoinSet::new(), Arc::<Seats>::default());
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let bodies = Arc::new(Admission::new(gate.load().admission.bytes_max() / BODIES_SHARE));
     loop {
         // Accepting and joining are cancel safe.
         let incoming = tokio::select! {
@@ -70,8 +75,8 @@ pub(super) async fn serve(socket: UdpSocket, gate: Arc<Gate>) {
                 incoming.retry().unwrap_or_else(|error| error.into_incoming().refuse());
             }
             turn => {
-                let seats = Arc::clone(&seats);
-                sessions.spawn(serve_one(incoming, entrance, seats, turn.ok()));
+                let shared = (Arc::clone(&seats), Arc::clone(&bodies));
+                sessions.spawn(serve_one(incoming, entrance, shared, turn.ok()));
             }
         }
     }
@@ -107,7 +112,7 @@ fn refuse(incoming: Incoming, entrance: &Entrance) {
 async fn serve_one(
     incoming: Incoming,
     entrance: Arc<Entrance>,
-    seats: Arc<Seats>,
+    (seats, bodies): (Arc<Seats>, Arc<Admission>),
     turn: Option<tokio::sync::OwnedSemaphorePermit>,
 ) {
     let _open = Open::of(Arc::clone(&entrance));
@@ -120,7 +125,7 @@ async fn serve_one(
     };
     drop(turn);
     match admitted {
-        Ok((connection, peer, _seat)) => session::serve(connection, peer, &entrance).await,
+        Ok((connection, peer, _seat)) => session::serve(connection, peer, &entrance, bodies).await,
         Err(refused) => refused.note(&Peer::at(address), &entrance),
     }
 }

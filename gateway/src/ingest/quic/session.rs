@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use super::super::Admission;
 use super::super::entrance::Entrance;
 use super::super::listener::stopping;
 use super::super::peer::Peer;
@@ -51,8 +52,14 @@ impl From<ControlError> for End {
 }
 
 /// Serves a connection until one of the sides ends it.
-pub(super) async fn serve(connection: Connection, peer: Peer, entrance: &Arc<Entrance>) {
+pub(super) async fn serve(
+    connection: Connection,
+    peer: Peer,
+    entrance: &Arc<Entrance>,
+    bodies: Arc<Admission>,
+) {
     let mut session = Session {
+        bodies,
         connection: connection.clone(),
         peer,
         entrance: Arc::clone(entrance),
@@ -108,6 +115,7 @@ struct Session {
     connection: Connection,
     peer: Peer,
     entrance: Arc<Entrance>,
+    bodies: Arc<Admission>,
     owner: Arc<Owner>,
     producers: Vec<Arc<Producer>>,
     streams: JoinSet<Result<(), End>>,
@@ -168,6 +176,8 @@ impl Session {
             entrance: Arc::clone(&self.entrance),
             owner: Arc::clone(&self.owner),
             peer: self.peer.clone(),
+            bodies: Arc::clone(&self.bodies),
+            turn: tokio::sync::Mutex::default(),
             producers: self
                 .producers
                 .iter()

@@ -15,6 +15,7 @@ use quinn::{ReadExactError, RecvStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::super::Admission;
 use super::super::entrance::Entrance;
 use super::super::listener::stopping;
 use super::super::peer::{Peer, Senders};
@@ -30,6 +31,10 @@ pub(super) struct Shared {
     pub(super) entrance: Arc<Entrance>,
     pub(super) owner: Arc<Owner>,
     pub(super) peer: Peer,
+    /// The budget for batches that are being read, of all connections.
+    pub(super) bodies: Arc<Admission>,
+    /// One at a time is read on a connection.
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// Those of the `HELLO`, and whether they have a stream.
     pub(super) producers: Vec<(Arc<Producer>, AtomicBool)>,
     /// No batch is begun any more.
@@ -95,12 +100,13 @@ async fn body(
     shared: &Shared,
 ) -> Result<Option<Vec<u8>>, End> {
     let bytes = head.bytes as usize;
+    let turn = shared.turn.lock().await;
     // Given back before the batch asks for memory of its own: who holds some never waits for more.
-    let permit = shared.entrance.admission.acquire(bytes).await;
+    let permit = shared.bodies.acquire(bytes).await;
     let mut body = shared.entrance.admission.arena(bytes);
     body.resize(bytes, 0);
     let read = timeout(shared.entrance.frame_timeout, stream.read_exact(&mut body)).await;
-    drop(permit);
+    drop((permit, turn));
     match read {
         Ok(Ok(())) => Ok(Some(body)),
         Ok(Err(ReadExactError::FinishedEarly(at))) => Err(RelayError::Framing(at).into()),
