@@ -111,13 +111,13 @@ fn f12_a_thousand_sessions_that_drip_do_not_disturb_a_sender() {
     let dripping = Arc::clone(&is_done);
     let drips = thread::spawn(move || {
         // Half of them within a frame, half within a handshake.
-        let open = |index: usize| connect(if index % 2 == 0 { tcp } else { tls });
+        let open = |index: usize| connect(if index.is_multiple_of(2) { tcp } else { tls });
         let drips: Vec<_> = (0..DRIPS).map(open).collect();
         let frame = b"<13>1 - host app - - - this never ends and never ends and never ends";
         let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
         for at in 0..hello.len() {
             for (index, mut drip) in drips.iter().enumerate() {
-                let byte = if index % 2 == 0 { frame[at] } else { hello[at] };
+                let byte = if index.is_multiple_of(2) { frame[at] } else { hello[at] };
                 // It may have been closed for it.
                 drop(drip.write_all(&[byte]));
             }

@@ -1,8 +1,9 @@
 //! What the binary refuses to run: each time one clear message, and exit code 1 or 2.
 
 use std::net::TcpListener;
+use std::path::Path;
 
-use logboom_tests::{Scratch, run_to_end};
+use logboom_tests::{Certificates, Scratch, run_to_end};
 
 /// Runs with a configuration that must be refused; `named` are what the message must name.
 fn check(scratch: &Scratch, config: &str, named: &[&str]) {
@@ -149,4 +150,28 @@ fn load_that_arrives_incomplete_exits_with_1() {
     let refusal = run_to_end(&nobody, scratch.path());
     assert_eq!(refusal.status.code(), Some(1), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("cannot connect to 127.0.0.1:1"), "{}", refusal.stderr);
+}
+
+#[test]
+fn certificates_of_a_source_that_cannot_be_used_are_named_by_run_and_check() {
+    let scratch = Scratch::new("refused-tls");
+    let all = Certificates::new(&scratch);
+    let config = |cert: &Path, key: &Path| {
+        format!(
+            "data = \"data\"\n[control]\nlisten = \"127.0.0.1:0\"\n[[source]]\nname = \"tls\"\n\
+             url = \"syslog+tls://127.0.0.1:0\"\ncert = \"{}\"\nkey = \"{}\"\n",
+            cert.display(),
+            key.display(),
+        )
+    };
+    for (cert, key, named) in [
+        (Path::new("nowhere.pem"), all.server.key.as_path(), "nowhere.pem"),
+        (&all.server.certificate, &all.client.key, "does not match"),
+        (&all.server.key, &all.server.key, "no certificate"),
+    ] {
+        scratch.write("logboom.toml", config(cert, key));
+        for command in ["run", "check"] {
+            check_run(&scratch, &[command, "-c", "logboom.toml"], &[named]);
+        }
+    }
 }

@@ -52,7 +52,7 @@ pub(super) fn check(
     if let Some(url) = &url {
         check_pointless(raw, url, report);
     }
-    let tls = url.as_ref().filter(|url| url.is_tls()).and_then(|_| check_tls(raw, report));
+    let tls = url.as_ref().filter(|url| url.is_tls()).and_then(|url| check_tls(raw, url, report));
     let http = url.as_ref().filter(|url| url.is_http()).map(|_| http::check(raw, env, report));
     let app = raw.app.as_ref().map_or_else(AppTemplate::app_name, |text| {
         AppTemplate::parse(text.get_ref()).unwrap_or_else(|error| {
@@ -104,7 +104,7 @@ fn mode(text: &Text, report: &mut Report<'_>) -> u32 {
 }
 
 /// The files of a source with TLS; `None` if one is missing, which was reported.
-fn check_tls(raw: &RawSource, report: &mut Report<'_>) -> Option<SourceTls> {
+fn check_tls(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) -> Option<SourceTls> {
     for (key, text, example) in
         [("cert", &raw.cert, "cert = \"gateway.pem\""), ("key", &raw.key, "key = \"gateway.key\"")]
     {
@@ -115,8 +115,10 @@ fn check_tls(raw: &RawSource, report: &mut Report<'_>) -> Option<SourceTls> {
     }
     let is_required = choice("client_auth", raw.client_auth.as_ref(), true, CLIENT_AUTHS, report);
     if let (Some(text), None) = (&raw.client_auth, &raw.client_ca) {
-        let (key, other) = ("client_auth", "client_ca");
-        report.add(text.span().start, ProblemKind::Alone { key, other });
+        let reason = "without client_ca no client is asked for a certificate";
+        let (key, side) = ("client_auth", "source");
+        let kind = ProblemKind::Pointless { key, scheme: url.scheme(), side, reason };
+        report.add(text.span().start, kind);
     }
     let clients = match pem_path("client_ca", raw.client_ca.as_ref(), report) {
         None => Clients::All,

@@ -398,3 +398,58 @@ fn more_sources_than_indices_are_refused() {
 
 /// As many as 16 bits count.
 const SOURCES_MAX: usize = 65_535;
+
+#[test]
+fn keys_of_other_sources_are_refused() {
+    const UNIX: &str = "[[source]]\nname = 's'\nurl = 'syslog+unix:///run/s'";
+    const UNIXGRAM: &str = "[[source]]\nname = 's'\nurl = 'syslog+unixgram:///run/s'";
+    for (table, scheme, key, value, reason) in [
+        (TCP, "syslog+tcp", "cert", "'c'", "it has no TLS"),
+        (RELP, "relp", "client_auth", "'optional'", "it has no TLS"),
+        (RELP, "relp", "compression", "'auto'", "only syslog is compressed that way"),
+        (UDP, "syslog+udp", "proxy_protocol", "[]", "proxies speak it over TCP"),
+        (UNIX, "syslog+unix", "proxy_protocol", "[]", "proxies speak it over TCP"),
+        (UDP, "syslog+udp", "handshake_timeout", "'1s'", "it has no handshake"),
+        (UDP, "syslog+udp", "max_sessions_per_peer", "1", "datagrams have no sessions"),
+        (UNIX, "syslog+unix", "max_sessions_per_peer", "1", "its peers have no addresses"),
+        (UNIXGRAM, "syslog+unixgram", "idle", "'1s'", "datagrams have no sessions"),
+        (UNIXGRAM, "syslog+unixgram", "sockets", "2", "one socket takes all"),
+        (TCP, "syslog+tcp", "sockets", "2", "one socket takes all"),
+        (TCP, "syslog+tcp", "mode", "'0600'", "it is not in the file system"),
+    ] {
+        let at = key.len() + 4;
+        let expected = format!("{at}: {key:?} does nothing on a {scheme} source: {reason}");
+        let line = format!("{key} = {value}");
+        check_line(table, &line, &format!("{expected}; allowed: leave it out"));
+    }
+}
+
+#[test]
+fn a_source_with_tls_says_who_it_is() {
+    const TLS: &str = "[[source]]\nname = 's'\nurl = 'syslog+tls://127.0.0.1:1'";
+    let missing = |key: &str, example: &str| {
+        format!("1:1: [[source]] with TLS has no {key:?}; write for example {key} = {example:?}")
+    };
+    let (cert, key) = (missing("cert", "gateway.pem"), missing("key", "gateway.key"));
+    check(TLS, &[&cert, &key]);
+    check(&format!("{TLS}\ncert = 'c'"), &[&key]);
+    let whole = format!("{TLS}\ncert = 'c'\nkey = 'k'");
+    valid(&whole);
+    check_line(
+        &whole,
+        "client_auth = 'required'",
+        "15: \"client_auth\" does nothing on a syslog+tls source: without client_ca no client is asked \
+         for a certificate; allowed: leave it out",
+    );
+    check_line(
+        &whole,
+        "client_ca = '-----BEGIN CERTIFICATE-----'",
+        "13: client_ca holds PEM text; allowed: the path of a file with it",
+    );
+    for mode in ["", "66", "0888", "1777", "rw-", "00666", "+666"] {
+        let table = "[[source]]\nname = 's'\nurl = 'syslog+unix:///run/s'";
+        let expected =
+            format!("8: mode = {mode:?} is no mode; allowed: \"0000\" to \"0777\", as of chmod");
+        check_line(table, &format!("mode = '{mode}'"), &expected);
+    }
+}

@@ -15,7 +15,8 @@
 //! sender has read long ago.
 //!
 //! A session repeats what was broken if it begins with all from `certain` on, and with none before, or
-//! with some of those right before. *Limits*: [`DIGESTS_MAX`] digests; the oldest are forgotten.
+//! with some of those right before. *Limits*: [`RUNS_MAX`] broken sessions with [`DIGESTS_MAX`] digests;
+//! the oldest are forgotten.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +27,8 @@ use tokio::sync::watch;
 
 /// Digests that a source remembers: 8 MiB of them.
 const DIGESTS_MAX: usize = 1 << 20;
+/// Broken sessions that a source remembers.
+const RUNS_MAX: usize = 4096;
 
 /// A record that was answered.
 pub(super) struct Seen {
@@ -114,7 +117,7 @@ impl Resends {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         runs.push_back(Arc::new(Run { peer, digests, certain, outcome }));
         let mut count: usize = runs.iter().map(|run| run.digests.len()).sum();
-        while count > DIGESTS_MAX {
+        while count > DIGESTS_MAX || runs.len() > RUNS_MAX {
             count -= runs.pop_front().map_or(count, |run| run.digests.len());
         }
         told
