@@ -106,7 +106,7 @@ impl Entrance {
             give_up: common.give_up.clone(),
             throttle: Throttle::default(),
             has_peer_fields: source.peer_fields,
-            http: source.http.as_ref().map(|http| Http::new(http, source.frame_timeout)),
+            http: source.http.as_ref().map(|http| Http::new(http, source)),
             framing,
             oversize,
             decoder: Decoder::new(format, mode),

@@ -96,7 +96,7 @@ async fn session(
     seats: Arc<Seats>,
     protocol: Protocol,
 ) {
-    let _open = Open::of(Arc::clone(&entrance));
+    let _open = Open::of(&entrance);
     let mut shutdown = entrance.shutdown.clone();
     let admitted = tokio::select! {
         // Nothing has come of it yet that would be lost.
@@ -110,7 +110,7 @@ async fn session(
     match protocol {
         Protocol::Syslog => tcp::session(stream, &peer, &entrance).await,
         Protocol::Relp => relp::session(stream, &peer, &entrance).await,
-        Protocol::Http => http::session(stream, peer, entrance).await,
+        Protocol::Http => http::session(stream, peer, Arc::clone(&entrance)).await,
     }
 }
 
@@ -134,7 +134,7 @@ async fn admit(
 }
 
 /// Why a connection does not become a session.
-enum Refused {
+pub(super) enum Refused {
     Handshake(AcceptError),
     /// The limit.
     PeerSessions(usize),
@@ -142,7 +142,7 @@ enum Refused {
 
 impl Refused {
     /// Counts it and says it.
-    fn note(self, peer: SocketAddr, entrance: &Entrance) {
+    pub(super) fn note(self, peer: SocketAddr, entrance: &Entrance) {
         let source = entrance.name.as_str();
         match self {
             // A peer that only looks whether the port is open is none.
@@ -169,16 +169,16 @@ impl Refused {
 }
 
 /// A session in the book for as long as it lasts, however it ends.
-struct Open(Arc<Entrance>);
+pub(super) struct Open<'a>(&'a Entrance);
 
-impl Open {
-    fn of(entrance: Arc<Entrance>) -> Self {
+impl<'a> Open<'a> {
+    pub(super) fn of(entrance: &'a Entrance) -> Self {
         entrance.book.sessions.enter(1);
         Self(entrance)
     }
 }
 
-impl Drop for Open {
+impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.book.sessions.leave(1);
     }
@@ -221,7 +221,7 @@ impl Drop for Seat {
 }
 
 /// A session that panicked took nothing along but itself; it is said, since it is a mistake of ours.
-fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
+pub(super) fn note(ended: Result<(), JoinError>, entrance: &Entrance) {
     if let Err(error) = ended
         && error.is_panic()
     {

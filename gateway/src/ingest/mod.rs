@@ -147,6 +147,8 @@ pub struct Bound {
 #[derive(Debug)]
 enum BoundSocket {
     Stream(TcpListener, Protocol),
+    /// HTTP over TCP and over QUIC.
+    Http3(TcpListener, UdpSocket),
     Datagram(UdpSocket),
 }
 
@@ -166,6 +168,13 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
         }
         SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
         SourceUrl::Http(address) | SourceUrl::Https(address) => stream(*address, Protocol::Http),
+        SourceUrl::Https3(address) => listener::bind(*address).and_then(|listener| {
+            let address = listener.local_addr()?;
+            let socket = UdpSocket::bind(address)?;
+            socket.set_nonblocking(true)?;
+            let socket = BoundSocket::Http3(listener, socket);
+            Ok(Bound { address: Place::Tcp(address), socket })
+        }),
         SourceUrl::SyslogUdp(address) => {
             udp::bind(*address, source.receive_buffer).and_then(|socket| {
                 let address = Place::Udp(socket.local_addr()?);
@@ -197,6 +206,10 @@ impl Bound {
             BoundSocket::Stream(listener, protocol) => {
                 tokio::spawn(listener::serve(listener, serving, protocol))
             }
+            BoundSocket::Http3(listener, socket) => tokio::spawn(async move {
+                let over_tcp = listener::serve(listener, Arc::clone(&serving), Protocol::Http);
+                tokio::join!(over_tcp, http::http3(socket, serving));
+            }),
             BoundSocket::Datagram(socket) => {
                 let handle = Handle::current();
                 tokio::task::spawn_blocking(move || udp::serve(&socket, &serving, &handle))

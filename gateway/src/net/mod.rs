@@ -12,6 +12,7 @@
 mod cidr;
 mod dial;
 mod error;
+mod http3;
 mod policy;
 mod resolve;
 mod stream;
@@ -23,6 +24,7 @@ mod tests;
 pub use cidr::{Cidr, CidrError};
 pub use dial::{Endpoint, Limits, Network, dial};
 pub use error::DialError;
+pub use http3::{http3_server, http3_subject};
 pub use policy::{Forbidden, Policy, Rule};
 pub use resolve::Resolver;
 pub use stream::{AcceptError, Stream};
