@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, send};
 use logboom_tests::{
-    Certificates, Gateway, PeerKind, Scratch, is_missing, python_with, wait_until,
+    Certificates, Gateway, PeerKind, Scratch, free_port, is_missing, python_with, repository,
+    wait_until,
 };
 use serde_json::{Value, json};
 
@@ -343,6 +344,50 @@ fn what_is_sent_by_http_is_received_by_http_once_and_in_order() {
     let report = receiver.finish().expect("a report");
     assert!(report.is_clean(), "{report}");
     gateway.settle("web", RECORDS);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn aioquic_sends_by_http3() {
+    let Some(python) = python_with("aioquic.h3.connection") else { return };
+    let scratch = Scratch::new("http3");
+    let all = Certificates::new(&scratch);
+    let path = |path: &Path| path.display().to_string();
+    let port = free_port();
+    let config = format!(
+        "[[source]]\nname = \"web\"\nurl = \"https://127.0.0.1:{port}?http3=true\"\n\
+         cert = \"{}\"\nkey = \"{}\"\nclient_ca = \"{}\"\nclient_auth = \"optional\"\n\
+         peer_fields = true\nmax_body = \"1MiB\"\n\
+         [[pipeline]]\nsources = [\"web\"]\nroutes = [\"out\"]\n\
+         [[route]]\nname = \"out\"\nurl = \"file://{}?format=json\"\n",
+        path(&all.server.certificate),
+        path(&all.server.key),
+        path(&all.ca),
+        scratch.join("out.log").display()
+    );
+    let gateway = Gateway::start(&scratch, &config);
+    let mut client = Command::new(python);
+    client.arg(repository().join("tests/peers/http3.py")).arg("127.0.0.1");
+    client.arg(port.to_string()).arg(&all.ca).arg("100");
+    client.arg(&all.client.certificate).arg(&all.client.key);
+    let output = client.output().expect("python");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(words, "200 100\n404 1\n413 1\n415 1\n", "{why}{}", gateway.words());
+    let found = records(&scratch, 1000);
+    let bodies: BTreeSet<_> = found.iter().map(|it| it["body"].as_str().expect("text")).collect();
+    assert_eq!(bodies.len(), 1000);
+    assert!(bodies.contains("request 99 line 9"));
+    let subject = found[0]["fields"]["peer.subject"].as_str().expect("a subject");
+    assert!(subject.starts_with("CN="), "{subject}");
+    // The other versions are on the same port, and tell of this one.
+    if !is_missing(PeerKind::Curl) {
+        let (url, ca) = (format!("https://localhost:{port}/ingest/shop"), path(&all.ca));
+        let (status, answer) = curl(&["-i", "--http2", "--cacert", &ca, &url], b"by h2");
+        let told = format!("alt-svc: h3=\":{port}\"; ma=86400");
+        assert!(status == 200 && answer.contains(&told), "{answer}");
+    }
+    assert_eq!(rejected(&gateway), json!({ "oversize": 1, "request": 2 }));
     gateway.shutdown().assert_balanced();
 }
 

@@ -9,7 +9,7 @@ use super::destination::{RELP_PORT, SYSLOG_PORT, SYSLOG_TLS_PORT};
 use super::network::Cidr;
 use super::source_http::SourceHttp;
 use super::template::AppTemplate;
-use super::url::{Host, Parts, Schemes, UrlError, unescape};
+use super::url::{Host, Parts, Schemes, UrlError, query_choice, unescape};
 
 /// Ports that need no privileges, beside those of the control listener and of other gateways.
 const HTTP_PORT: u16 = 8080;
@@ -133,6 +133,8 @@ pub enum SourceUrl {
     Http(SocketAddr),
     /// `https://IP:port`.
     Https(SocketAddr),
+    /// `https://IP:port?http3=true`: the same, and HTTP/3 on the UDP port of that number.
+    Https3(SocketAddr),
     /// `quic://IP:port`.
     Quic(SocketAddr),
 }
@@ -218,7 +220,13 @@ impl SourceUrl {
     /// The first thing that is wrong with it.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         let parts = Parts::parse(url, &SCHEMES)?;
-        let [] = parts.query(&[])?;
+        let has_http3 = if parts.scheme == "https" {
+            let [http3] = parts.query(&["http3"])?;
+            query_choice("http3", http3, false, &[("true", true), ("false", false)])?
+        } else {
+            let [] = parts.query(&[])?;
+            false
+        };
         match parts.scheme {
             "syslog+unix" => return Ok(Self::SyslogUnix(socket_path(&parts)?)),
             "syslog+unixgram" => return Ok(Self::SyslogUnixgram(socket_path(&parts)?)),
@@ -233,6 +241,7 @@ impl SourceUrl {
         let at = |default| SocketAddr::new(ip, port.unwrap_or(default));
         Ok(match parts.scheme {
             "http" => Self::Http(at(HTTP_PORT)),
+            "https" if has_http3 => Self::Https3(at(HTTPS_PORT)),
             "https" => Self::Https(at(HTTPS_PORT)),
             "quic" => Self::Quic(at(QUIC_PORT)),
             "relp" => Self::Relp(at(RELP_PORT)),
@@ -253,7 +262,8 @@ impl SourceUrl {
             | Self::Relp(address)
             | Self::Relps(address)
             | Self::Http(address)
-            | Self::Https(address) => Place::Tcp(*address),
+            | Self::Https(address)
+            | Self::Https3(address) => Place::Tcp(*address),
             Self::SyslogUnix(path) | Self::SyslogUnixgram(path) => Place::Path(path.clone()),
         }
     }
@@ -261,13 +271,16 @@ impl SourceUrl {
     /// Whether it speaks TLS, and so needs a certificate.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::SyslogTls(_) | Self::Relps(_) | Self::Https(_) | Self::Quic(_))
+        matches!(
+            self,
+            Self::SyslogTls(_) | Self::Relps(_) | Self::Https(_) | Self::Https3(_) | Self::Quic(_)
+        )
     }
 
     /// Whether it speaks HTTP.
     #[must_use]
     pub fn is_http(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::Https(_))
+        matches!(self, Self::Http(_) | Self::Https(_) | Self::Https3(_))
     }
 
     /// The scheme, without a colon.
@@ -282,7 +295,7 @@ impl SourceUrl {
             Self::Relp(_) => "relp",
             Self::Relps(_) => "relps",
             Self::Http(_) => "http",
-            Self::Https(_) => "https",
+            Self::Https(_) | Self::Https3(_) => "https",
             Self::Quic(_) => "quic",
         }
     }
@@ -300,7 +313,8 @@ fn socket_path(parts: &Parts<'_>) -> Result<PathBuf, UrlError> {
 
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme(), self.place())
+        write!(f, "{}://{}", self.scheme(), self.place())?;
+        f.write_str(if matches!(self, Self::Https3(_)) { "?http3=true" } else { "" })
     }
 }
 
@@ -313,6 +327,8 @@ mod tests {
         for (url, expected) in [
             ("syslog+udp://127.0.0.1:5514", "syslog+udp://127.0.0.1:5514"),
             ("syslog+tcp://LOCALHOST:0", "syslog+tcp://127.0.0.1:0"),
+            ("https://[::]?http3=true", "https://[::]:8443?http3=true"),
+            ("https://[::]?http3=false", "https://[::]:8443"),
             ("syslog+tcp://0.0.0.0", "syslog+tcp://0.0.0.0:514"),
             ("relp://[::1]", "relp://[::1]:2514"),
             ("relps://[::1]", "relps://[::1]:2514"),

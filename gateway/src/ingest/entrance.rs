@@ -123,7 +123,7 @@ impl Entrance {
             proxies: source.proxy_protocol.clone(),
             inflates: source.compression == config::Compression::Auto,
             has_peer_fields: source.peer_fields,
-            http: source.http.as_ref().map(|http| Http::new(http, source.frame_timeout)),
+            http: source.http.as_ref().map(|http| Http::new(http, source)),
             framing,
             oversize,
             decoder: Decoder::new(format, mode),

@@ -157,7 +157,7 @@ async fn session(arrival: Arrival, peer: Peer, entrance: Arc<Entrance>, memory: 
     match protocol {
         Protocol::Syslog => tcp::session(stream, &peer, &entrance).await,
         Protocol::Relp => relp::session(stream, &peer, &entrance, &memory.resends).await,
-        Protocol::Http => http::session(stream, peer, entrance).await,
+        Protocol::Http => http::session(stream, peer, Arc::clone(&entrance)).await,
     }
 }
 

@@ -162,6 +162,8 @@ enum BoundSocket {
     Udp(Vec<UdpSocket>),
     Unix(UnixDatagram, unix::Entry),
     Quic(UdpSocket),
+    /// HTTP over TCP and over QUIC.
+    Http3(tokio::net::TcpListener, UdpSocket),
 }
 
 /// Binds a source.
@@ -181,6 +183,13 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
         }
         SourceUrl::Relp(address) | SourceUrl::Relps(address) => stream(*address, Protocol::Relp),
         SourceUrl::Http(address) | SourceUrl::Https(address) => stream(*address, Protocol::Http),
+        SourceUrl::Https3(address) => listener::bind(*address).and_then(|listener| {
+            let address = listener.local_addr()?;
+            let socket = UdpSocket::bind(address)?;
+            socket.set_nonblocking(true)?;
+            let socket = BoundSocket::Http3(listener, socket);
+            Ok(Bound { address: Place::Tcp(address), socket })
+        }),
         SourceUrl::SyslogUdp(address) => udp::bind(*address, source.sockets, source.receive_buffer)
             .and_then(|sockets| {
                 let first = sockets.first().map_or(Ok(*address), UdpSocket::local_addr)?;
@@ -237,6 +246,11 @@ impl Bound {
                     }
                 })
             }
+            BoundSocket::Http3(listener, socket) => tokio::spawn(async move {
+                let over_tcp =
+                    listener::serve(Door::Tcp(listener, Protocol::Http), Arc::clone(&serving));
+                tokio::join!(over_tcp, http::http3(socket, serving));
+            }),
             BoundSocket::Quic(socket) => tokio::spawn(quic::serve(socket, serving)),
             BoundSocket::Unix(socket, entry) => {
                 let handle = Handle::current();

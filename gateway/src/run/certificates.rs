@@ -55,7 +55,7 @@ impl Certificates {
     pub(super) fn server(&self, source: &Source) -> Result<Option<Arc<TlsServer>>, TlsError> {
         let Some(files) = &source.tls else { return Ok(None) };
         let alpn: Vec<&'static [u8]> = match source.url {
-            SourceUrl::Https(_) => vec![b"h2", b"http/1.1"],
+            SourceUrl::Https(_) | SourceUrl::Https3(_) => vec![b"h2", b"http/1.1"],
             SourceUrl::Quic(_) => vec![quic::ALPN],
             _ => vec![],
         };

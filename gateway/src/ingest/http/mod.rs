@@ -10,6 +10,7 @@
 mod accounts;
 mod answer;
 mod body;
+mod http3;
 mod memory;
 mod request;
 mod store;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Body;
+use hyper::header::{ALT_SVC, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -33,9 +35,10 @@ use tokio::time::Instant;
 use super::entrance::Entrance;
 use super::listener::stopping;
 use super::peer::Peer;
-use crate::config::{Accounts, SourceHttp};
+use crate::config::{Accounts, Source, SourceHttp, SourceUrl};
 use crate::net::Stream;
 use answer::{Answer, taken};
+pub(super) use http3::http3;
 use memory::Memory;
 use request::Turn;
 
@@ -67,28 +70,31 @@ pub(super) struct Http {
     memory: Arc<Memory>,
     /// How many new names of fields may still be made.
     names_left: Arc<AtomicUsize>,
+    /// Where HTTP/3 is spoken besides.
+    alt_svc: Option<HeaderValue>,
 }
 
 impl Http {
-    pub(super) fn new(source: &SourceHttp, frame_timeout: Duration) -> Self {
+    pub(super) fn new(http: &SourceHttp, source: &Source) -> Self {
         let mut own = logboom_codec::body::OWN_NAMES.iter();
         if !own.all(|name| FieldNames::global().intern(name).is_some()) {
             tracing::error!("no room for names of fields; what records say of themselves is cut");
         }
-        let attributes = if source.app_attributes.is_empty() {
+        let attributes = if http.app_attributes.is_empty() {
             logboom_codec::body::otlp::APP_ATTRIBUTES.map(str::to_owned).to_vec()
         } else {
-            source.app_attributes.clone()
+            http.app_attributes.clone()
         };
         Self {
-            accounts: source.accounts.clone(),
-            bounds: body::Bounds { bytes_max: source.body_max, time: frame_timeout },
-            answer_timeout: source.answer_timeout,
+            accounts: http.accounts.clone(),
+            bounds: body::Bounds { bytes_max: http.body_max, time: source.frame_timeout },
+            answer_timeout: http.answer_timeout,
             app_attributes: attributes,
-            requests_max: source.requests_max,
-            requests: Arc::new(Semaphore::new(source.requests_max)),
+            requests_max: http.requests_max,
+            requests: Arc::new(Semaphore::new(http.requests_max)),
             memory: Arc::default(),
             names_left: Arc::new(AtomicUsize::new(NAMES_MAX)),
+            alt_svc: alt_svc(&source.url),
         }
     }
 
@@ -114,6 +120,17 @@ impl Http {
             self.names_left.fetch_add(1, Ordering::Relaxed);
         }
         id
+    }
+}
+
+/// The header that tells clients of HTTP/3. Source: RFC 7838 section 3.
+fn alt_svc(url: &SourceUrl) -> Option<HeaderValue> {
+    match url {
+        // A port that is not known yet cannot be told.
+        SourceUrl::Https3(address) if address.port() > 0 => {
+            HeaderValue::from_str(&format!("h3=\":{}\"; ma=86400", address.port())).ok()
+        }
+        _ => None,
     }
 }
 
@@ -170,15 +187,8 @@ impl Drop for Active<'_> {
 
 /// Serves a session until one of the sides ends it, and all that is being stored is stored.
 pub(super) async fn session(stream: Stream, peer: Peer, entrance: Arc<Entrance>) {
-    let (storing, mut stored) = mpsc::channel(1);
-    let activity = Activity { requests: AtomicUsize::new(0), last: Mutex::new(Instant::now()) };
-    let session = Arc::new(Session { entrance, peer, activity, _storing: storing });
-    let ended = serve(stream, &session).await;
-    let (source, peer) = (session.entrance.name.clone(), session.peer.clone());
-    match ended {
-        Ok(()) => tracing::debug!(source, %peer, "session ended"),
-        Err(error) => tracing::debug!(source, %peer, %error, "session broke"),
-    }
+    let (session, mut stored) = Session::new(peer, entrance);
+    session.note(serve(stream, &session).await);
     drop(session);
     // Nothing is ever sent: this is the end of the last sender.
     if let Some(never) = stored.recv().await {
@@ -233,6 +243,22 @@ async fn serve(stream: Stream, session: &Arc<Session>) -> Result<(), Error> {
 }
 
 impl Session {
+    /// A session, and what is closed when the last request of it that is being stored is.
+    fn new(peer: Peer, entrance: Arc<Entrance>) -> (Arc<Self>, mpsc::Receiver<Infallible>) {
+        let (storing, stored) = mpsc::channel(1);
+        let activity = Activity { requests: AtomicUsize::new(0), last: Mutex::new(Instant::now()) };
+        (Arc::new(Self { entrance, peer, activity, _storing: storing }), stored)
+    }
+
+    /// Says how it ended.
+    fn note(&self, ended: Result<(), Error>) {
+        let (source, peer) = (self.entrance.name.as_str(), &self.peer);
+        match ended {
+            Ok(()) => tracing::debug!(source, %peer, "session ended"),
+            Err(error) => tracing::debug!(source, %peer, %error, "session broke"),
+        }
+    }
+
     /// The longest that a request takes which comes in time.
     fn longest(&self) -> Duration {
         let http = self.entrance.http.as_ref();
@@ -251,6 +277,17 @@ where
     B: Body<Data = Bytes> + Send,
 {
     let _active = session.activity.begin();
+    let mut answer = answer(request, session).await;
+    if let Some(alt_svc) = session.entrance.http.as_ref().and_then(|http| http.alt_svc.clone()) {
+        answer.headers_mut().insert(ALT_SVC, alt_svc);
+    }
+    answer
+}
+
+async fn answer<B>(request: Request<B>, session: &Arc<Session>) -> Answer
+where
+    B: Body<Data = Bytes> + Send,
+{
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
     let form = request::form(&parts);
