@@ -38,6 +38,8 @@ fn one_endpoint_has_one_canonical_form() {
         ),
         ("relp://A/", "relp://a:2514"),
         ("relps://[::1]:1", "relps://[::1]:1"),
+        ("QUIC://Hub.Example", "quic://hub.example:6515"),
+        ("quic://[::1]:1/", "quic://[::1]:1"),
         ("http://A", "http://a:80/"),
         ("HTTPS://A:443", "https://a:443/"),
         ("http://a?", "http://a:80/"),
