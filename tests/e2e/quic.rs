@@ -158,6 +158,36 @@ fn every_acknowledged_record_is_at_the_hub_once_through_kills_cuts_and_new_addre
 }
 
 #[test]
+fn an_edge_without_a_certificate_is_kept_out_until_it_has_one() {
+    let (edge_files, hub_files) = (Scratch::new("quic-mtls-edge"), Scratch::new("quic-mtls-hub"));
+    let certificates = Certificates::new(&hub_files);
+    let out = hub_files.join("out.log");
+    let hub = hub(0, &certificates, &format!("file:{}?format=raw", out.display()));
+    let hub = Gateway::start(&hub_files, &hub);
+    let relp = free_port();
+    let good = edge(relp, hub.source("relay"), &certificates, "disk");
+    let is_own = |line: &&str| line.starts_with("cert = ") || line.starts_with("key = ");
+    let bad: Vec<&str> = good.lines().filter(|line| !is_own(line)).collect();
+    let edge = Gateway::start(&edge_files, &bad.join("\n"));
+    let address = local(relp);
+    let options = ProducerOptions { address, seed: SEED, apps: APPS, window: WINDOW, rate: 100 };
+    let producer = Producer::start(options);
+    wait_until("refusals", || {
+        edge.metrics().sum("logboom_outbound_attempts_total", &[("outcome", "tls")]) >= 2.0
+    });
+    let refused = || hub.metrics().sum("logboom_ingest_rejected_total", &[("reason", "handshake")]);
+    wait_until("the hub's word", || refused() >= 2.0);
+    assert_eq!(hub.ledger().source("relay", "received"), 0);
+    edge.reload(&edge_files, &good);
+    wait_until("records", || hub.ledger().source("relay", "received") > 0);
+    let sent = producer.finish();
+    let ledger = hub.settle("relay", sent.issued());
+    assert_eq!(ledger.source("relay", "received"), sent.issued(), "{ledger:?}");
+    edge.shutdown().assert_balanced();
+    hub.shutdown().assert_balanced();
+}
+
+#[test]
 fn send_and_receive_speak_the_relay_and_see_every_record_once() {
     const COUNT: u64 = 30_000;
     for durability in ["memory", "disk"] {

@@ -9,6 +9,7 @@ use std::thread;
 
 use logboom_tests::{
     Certificates, DEADLINE, Gateway, PeerKind, Scratch, is_missing, memory_bytes, repository,
+    run_to_end,
 };
 use serde_json::{Value, json};
 
@@ -142,6 +143,9 @@ fn what_is_sent_again_after_a_reconnect_and_a_crash_is_known() {
     assert_eq!(client.sees(), json!({ "goaway": true }));
     assert_eq!(client.is_closed(), 0);
     stopped.join().expect("the hub").assert_balanced();
+    // What is on disk beside records, marks, is none.
+    let spool = run_to_end(&["spool", "cat", "-c", "logboom.toml"], scratch.path());
+    assert!(spool.status.success(), "{spool:?}");
     let mut lines = scratch.lines("out.log");
     lines.sort();
     lines.dedup();

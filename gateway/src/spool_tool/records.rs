@@ -14,7 +14,7 @@ use logboom_spool::inspect::{self, EntryInfo, Filter};
 use serde_json::json;
 
 use super::{Place, advised, find, printable, printable_json};
-use crate::outbound::{Entry, EntryError, destination_key};
+use crate::outbound::{Entry, EntryError, MARKS, destination_key};
 
 /// Options of `logboom spool cat`.
 #[derive(Args, Clone, Debug)]
@@ -70,8 +70,9 @@ impl Decoded {
         let entry = Entry::read(info.payload)?;
         let mut wants = Vec::new();
         for (name, ..) in info.wants {
-            // Of a destination that the spool cannot name nobody can be told.
-            if !name.is_empty() && only.is_none_or(|only| only == name) {
+            // Of a destination that the spool cannot name nobody can be told; marks are no records.
+            let has_records = !name.is_empty() && name != MARKS;
+            if has_records && only.is_none_or(|only| only == name) {
                 let selection = entry.selection(destination_key(&name))?;
                 wants.push((name, selection));
             }
