@@ -8,6 +8,7 @@
 //! * **May import**: `telemetry`, `config`, `net`, `marks`.
 
 mod admission;
+mod endpoint;
 mod entrance;
 mod http;
 mod listener;
@@ -207,7 +208,7 @@ pub fn bind(source: &Source) -> Result<Bound, BindError> {
                 socket: BoundSocket::Unix(socket, entry),
             })
         }
-        SourceUrl::Quic(address) => quic::bind(*address).and_then(|socket| {
+        SourceUrl::Quic(address) => endpoint::bind(*address).and_then(|socket| {
             let address = Place::Udp(socket.local_addr()?);
             Ok(Bound { address, socket: BoundSocket::Quic(socket) })
         }),
@@ -249,9 +250,12 @@ impl Bound {
             BoundSocket::Http3(listener, socket) => tokio::spawn(async move {
                 let over_tcp =
                     listener::serve(Door::Tcp(listener, Protocol::Http), Arc::clone(&serving));
-                tokio::join!(over_tcp, http::http3(socket, serving));
+                let over_quic = endpoint::serve(socket, serving, endpoint::Protocol::Http3);
+                tokio::join!(over_tcp, over_quic);
             }),
-            BoundSocket::Quic(socket) => tokio::spawn(quic::serve(socket, serving)),
+            BoundSocket::Quic(socket) => {
+                tokio::spawn(endpoint::serve(socket, serving, endpoint::Protocol::Relay))
+            }
             BoundSocket::Unix(socket, entry) => {
                 let handle = Handle::current();
                 tokio::task::spawn_blocking(move || {

@@ -3,14 +3,13 @@
 //! *Source*: RFC 9000, 9001 and 9114.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, IdleTimeout, ServerConfig, TransportConfig, VarInt};
-use rustls_pki_types::CertificateDer;
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
-use super::tls::{TlsServer, subject};
+use super::quic::{HANDSHAKE_BYTES, serving};
+use super::tls::TlsServer;
 
 /// *Source*: RFC 9114 section 3.1.
 const ALPN: &[u8] = b"h3";
@@ -21,10 +20,6 @@ const OWN_STREAMS_MAX: u32 = 8;
 /// Bytes that a peer may send of one request, and of all, before they are read.
 const STREAM_WINDOW: u32 = 128 << 10;
 const WINDOW: u32 = 256 << 10;
-/// Bytes of a handshake that has gaps, and of connections that nobody has accepted yet.
-const HANDSHAKE_BYTES: usize = 16 << 10;
-/// As [`HANDSHAKE_BYTES`], of all connections.
-const HANDSHAKES_BYTES: u64 = 4 << 20;
 /// A peer that is not heard of for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -47,17 +42,5 @@ pub fn http3_server(tls: &TlsServer, idle: Duration) -> io::Result<ServerConfig>
         .datagram_receive_buffer_size(None)
         .max_concurrent_bidi_streams(VarInt::from_u32(REQUESTS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(OWN_STREAMS_MAX));
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config
-        .transport_config(Arc::new(transport))
-        .incoming_buffer_size(HANDSHAKE_BYTES as u64)
-        .incoming_buffer_size_total(HANDSHAKES_BYTES);
-    Ok(config)
-}
-
-/// Whom the peer's certificate is for, if it showed one.
-#[must_use]
-pub fn http3_subject(connection: &Connection) -> Option<String> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    subject(chain.first()?)
+    Ok(serving(crypto, transport))
 }

@@ -28,7 +28,7 @@ const KEEPALIVE: Duration = Duration::from_secs(3);
 /// Bytes that a peer may send on all streams before they are read.
 const WINDOW_BYTES: u32 = 2 << 20;
 /// Bytes of a handshake that has gaps, and of connections that nobody has accepted yet.
-const HANDSHAKE_BYTES: usize = 16 << 10;
+pub(super) const HANDSHAKE_BYTES: usize = 16 << 10;
 /// As [`HANDSHAKE_BYTES`], of all connections.
 const HANDSHAKES_BYTES: u64 = 4 << 20;
 /// Bytes read at a time of a control stream.
@@ -160,12 +160,17 @@ pub fn quic_fault(error: &ConnectionError) -> Option<TlsFault> {
 /// The certificate cannot be used with TLS 1.3.
 pub fn quic_server(tls: &TlsServer, streams: u32) -> io::Result<ServerConfig> {
     let crypto = QuicServerConfig::try_from(tls.config()).map_err(io::Error::other)?;
+    Ok(serving(crypto, transport(streams)))
+}
+
+/// A server's configuration, in which little is held of peers that nobody has accepted yet.
+pub(super) fn serving(crypto: QuicServerConfig, transport: TransportConfig) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport(streams)))
+        .transport_config(Arc::new(transport))
         .incoming_buffer_size(HANDSHAKE_BYTES as u64)
         .incoming_buffer_size_total(HANDSHAKES_BYTES);
-    Ok(config)
+    config
 }
 
 /// Whom the peer's certificate is for, if it showed one.

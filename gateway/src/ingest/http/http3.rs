@@ -3,7 +3,6 @@
 //! *Source*: RFC 9114.
 
 use std::io;
-use std::net::UdpSocket;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,104 +13,25 @@ use http_body_util::BodyExt as _;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use quinn::{Connection, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{END_GRACE, Error, HEADER_BYTES_MAX, Session, handle};
-use crate::ingest::entrance::{Entrance, Gate};
-use crate::ingest::listener::{Open, Refused, Seat, Seats, note, stopping};
+use crate::ingest::entrance::Entrance;
+use crate::ingest::listener::stopping;
 use crate::ingest::peer::Peer;
-use crate::net::{AcceptError, TlsFault, http3_server, http3_subject};
-use crate::telemetry::ledger::RejectReason;
 
-/// Handshakes at a time with peers that have not shown that they are where they say; others have to
-/// show it first. *Source*: RFC 9000 section 8.1.2.
-const HANDSHAKES_MAX: usize = 64;
 /// *Source*: RFC 9114 section 8.1, `H3_NO_ERROR`.
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 
-/// Accepts until shutdown, then waits for the sessions. A session keeps the entrance that was in
-/// force when it began.
-pub(in crate::ingest) async fn http3(socket: UdpSocket, gate: Arc<Gate>) {
-    let first = gate.load_full();
-    let (mut shutdown, mut give_up) = (first.shutdown.clone(), first.give_up.clone());
-    let endpoint = match listen(socket, &first) {
-        Ok(endpoint) => endpoint,
-        Err(error) => {
-            let source = first.name.as_str();
-            return tracing::error!(source, %error, "HTTP/3 cannot be spoken");
-        }
-    };
-    drop(first);
-    let (mut sessions, seats) = (JoinSet::new(), Arc::<Seats>::default());
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    loop {
-        // Accepting and joining are cancel safe.
-        let incoming = tokio::select! {
-            () = stopping(&mut shutdown) => break,
-            Some(ended) = sessions.join_next() => {
-                note(ended, &gate.load());
-                continue;
-            }
-            incoming = endpoint.accept() => incoming,
-        };
-        // Only an endpoint that is closed has none.
-        let Some(incoming) = incoming else { break };
-        let entrance = gate.load_full();
-        if sessions.len() >= entrance.sessions_max {
-            entrance.book.reject(RejectReason::Sessions, 1);
-            incoming.refuse();
-            continue;
-        }
-        match Arc::clone(&handshakes).try_acquire_owned() {
-            Err(_) if incoming.may_retry() => {
-                // It may be retried: that was asked just now.
-                incoming.retry().unwrap_or_else(|error| error.into_incoming().refuse());
-            }
-            turn => {
-                let seats = Arc::clone(&seats);
-                sessions.spawn(session(incoming, entrance, seats, turn.ok()));
-            }
-        }
-    }
-    endpoint.set_server_config(None);
-    tokio::select! {
-        () = async { while let Some(ended) = sessions.join_next().await { note(ended, &gate.load()) } } => {}
-        () = stopping(&mut give_up) => sessions.shutdown().await,
-    }
-    // Last words go out.
-    tokio::time::timeout(END_GRACE, endpoint.wait_idle()).await.unwrap_or_default();
-}
-
-fn listen(socket: UdpSocket, entrance: &Entrance) -> io::Result<Endpoint> {
-    let tls = entrance.tls.as_deref().ok_or(io::ErrorKind::InvalidInput)?;
-    let server = http3_server(tls, entrance.idle)?;
-    Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-}
-
-/// Serves one connection, once it is admitted, until one of the sides ends it.
-async fn session(
-    incoming: Incoming,
+/// Serves a session until one of the sides ends it, and all that is being stored is stored.
+pub(in crate::ingest) async fn session(
+    connection: Connection,
+    peer: Peer,
     entrance: Arc<Entrance>,
-    seats: Arc<Seats>,
-    turn: Option<OwnedSemaphorePermit>,
 ) {
-    let _open = Open::of(Arc::clone(&entrance));
-    let address = incoming.remote_address();
-    let mut shutdown = entrance.shutdown.clone();
-    let admitted = tokio::select! {
-        // Nothing has come of it yet that would be lost.
-        () = stopping(&mut shutdown) => return,
-        admitted = admit(incoming, &entrance, &seats) => admitted,
-    };
-    drop(turn);
-    let (connection, peer, _seat) = match admitted {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused.note(&Peer::at(address), &entrance),
-    };
-    let (session, mut stored) = Session::new(peer, Arc::clone(&entrance));
+    let (session, mut stored) = Session::new(peer, entrance);
     let ended = serve(connection.clone(), &session).await;
     session.note(ended);
     drop(session);
@@ -119,35 +39,6 @@ async fn session(
     if let Some(never) = stored.recv().await {
         match never {}
     }
-}
-
-/// What a peer has to pass before its first request: its limit of sessions, and the handshake.
-async fn admit(
-    incoming: Incoming,
-    entrance: &Entrance,
-    seats: &Arc<Seats>,
-) -> Result<(Connection, Peer, Option<Seat>), Refused> {
-    let limit = entrance.handshake_timeout;
-    let address = incoming.remote_address();
-    let mut peer = Peer::at(address);
-    let seat = match entrance.sessions_per_peer_max {
-        0 => None,
-        most => Some(seats.take(address.ip(), most).ok_or(Refused::PeerSessions(most))?),
-    };
-    let io = |error| Refused::Handshake(AcceptError::Io(error));
-    let tls = entrance.tls.as_deref().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
-    let server = Arc::new(http3_server(tls, entrance.idle).map_err(io)?);
-    let handshake = async { incoming.accept_with(server)?.await };
-    let connection = match tokio::time::timeout(limit, handshake).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            let (fault, source) = (TlsFault::Handshake, io::Error::other(error));
-            return Err(Refused::Handshake(AcceptError::Tls { fault, source }));
-        }
-        Err(_) => return Err(Refused::Handshake(AcceptError::Timeout { limit })),
-    };
-    peer.subject = http3_subject(&connection);
-    Ok((connection, peer, seat))
 }
 
 type Resolver = RequestResolver<h3_quinn::Connection, Bytes>;

@@ -38,7 +38,7 @@ use super::peer::Peer;
 use crate::config::{Accounts, Source, SourceHttp, SourceUrl};
 use crate::net::Stream;
 use answer::{Answer, taken};
-pub(super) use http3::http3;
+pub(super) use http3::session as session_over_quic;
 use memory::Memory;
 use request::Turn;
 

@@ -52,7 +52,7 @@ impl From<ControlError> for End {
 }
 
 /// Serves a connection until one of the sides ends it.
-pub(super) async fn serve(
+pub(in crate::ingest) async fn serve(
     connection: Connection,
     peer: Peer,
     entrance: &Arc<Entrance>,
@@ -190,7 +190,7 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             if is_last && self.streams.is_empty() && self.pending() == 0 {
-                drop(timeout(super::GOODBYE, control.finish()).await);
+                drop(timeout(crate::ingest::endpoint::GOODBYE, control.finish()).await);
                 return End::Shutdown;
             }
             // All of them are cancel safe.
@@ -268,7 +268,7 @@ impl Session {
         self.write(control, &acks).await?;
         if is_lost {
             // What was kept is acknowledged all the same.
-            drop(timeout(super::GOODBYE, control.finish()).await);
+            drop(timeout(crate::ingest::endpoint::GOODBYE, control.finish()).await);
             let reason = "records were given up here: send them again";
             return Err(End::Closed(Code::Lost, reason.to_owned()));
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use logboom_codec::quic::{ALPN, BatchHead, Code, Control, Hello, VERSION, push_record};
@@ -12,8 +13,8 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::super::endpoint::HANDSHAKES_MAX;
 use super::super::{Admission, Common, Intake, Listening, Permit, Service, bind};
-use super::*;
 use crate::config::Config;
 use crate::net::{
     ClientAuth, ControlStream, Endpoint as Dialled, Network, QuicConnection, TlsClient, TlsFiles,
