@@ -91,7 +91,8 @@ fn the_cap_holds_through_storms_of_reconnects_and_reloads() {
         seen.insert(format!("{kind:?}"), (cage.accepted(), cage.most_open()));
     }
     eprintln!("{sent} records; connections in all and at once: {seen:?}");
-    assert!(cages[1].accepted() > 5, "no storm: {seen:?}");
+    let accepted: u64 = cages.iter().map(Cage::accepted).sum();
+    assert!(accepted > 5 * cages.len() as u64, "no storm: {seen:?}");
     for (kind, (_, most)) in &seen {
         assert!(*most <= 1, "{kind}: {most} connections at once, 1 allowed: {seen:?}");
     }
