@@ -356,7 +356,7 @@ fn aioquic_sends_by_http3() {
     let port = free_port();
     let config = format!(
         "[[source]]\nname = \"web\"\nurl = \"https://127.0.0.1:{port}?http3=true\"\n\
-         cert = \"{}\"\nkey = \"{}\"\nclient_ca = \"{}\"\nclient_auth = \"optional\"\n\
+         cert = \"{}\"\nkey = \"{}\"\nclient_ca = \"{}\"\n\
          peer_fields = true\nmax_body = \"1MiB\"\n\
          [[pipeline]]\nsources = [\"web\"]\nroutes = [\"out\"]\n\
          [[route]]\nname = \"out\"\nurl = \"file://{}?format=json\"\n",
@@ -383,7 +383,9 @@ fn aioquic_sends_by_http3() {
     // The other versions are on the same port, and tell of this one.
     if !is_missing(PeerKind::Curl) {
         let (url, ca) = (format!("https://localhost:{port}/ingest/shop"), path(&all.ca));
-        let (status, answer) = curl(&["-i", "--http2", "--cacert", &ca, &url], b"by h2");
+        let (cert, key) = (path(&all.client.certificate), path(&all.client.key));
+        let known = ["-i", "--http2", "--cacert", &ca, "--cert", &cert, "--key", &key, &url];
+        let (status, answer) = curl(&known, b"by h2");
         let told = format!("alt-svc: h3=\":{port}\"; ma=86400");
         assert!(status == 200 && answer.contains(&told), "{answer}");
     }

@@ -345,16 +345,23 @@ fn one_request_more_than_allowed_is_answered_429() {
     let (gateway, _) = gateway(&scratch, "http", "max_requests = 1");
     let address = gateway.source("web");
     let mut slow = connect(address);
-    slow.write_all(b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\n")
-        .expect("sent");
+    let head =
+        b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n";
+    slow.write_all(head).expect("sent");
+    let (mut answers, mut answer) =
+        (BufReader::new(slow.try_clone().expect("a handle")), String::new());
+    // It is asked for its body once it has its turn.
+    answers.read_line(&mut answer).expect("a word");
+    assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
+    answers.read_line(&mut answer).expect("an empty line");
+    answer.clear();
     wait_until("a refusal", || {
         post(address, "/ingest/a", b"x").is_some_and(|(status, head)| {
             status == 429 && head.to_ascii_lowercase().contains("\r\nretry-after: 1\r\n")
         })
     });
     slow.write_all(b"slow").expect("sent");
-    let mut answer = String::new();
-    BufReader::new(&slow).read_line(&mut answer).expect("an answer");
+    answers.read_line(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     wait_until("a turn", || post(address, "/ingest/a", b"x").map(|it| it.0) == Some(200));
     gateway.shutdown().assert_balanced();

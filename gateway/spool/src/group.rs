@@ -10,6 +10,8 @@ use crate::{Durable, SpoolFailed, Totals, crash};
 pub(crate) const GROUP_BYTES: usize = 512 << 10;
 /// Room for an entry beyond that.
 const CAPACITY: usize = GROUP_BYTES + (128 << 10);
+/// Room of a small one: large buffers with little in them cost whole huge pages.
+const SMALL_CAPACITY: usize = 16 << 10;
 /// A frame that is to go past the page cache begins at a multiple of this in memory.
 const ALIGN: usize = 4096;
 
@@ -29,11 +31,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// An empty group, in an old buffer if there is one: one that grows would cost more in fresh pages
-    /// than in copying.
-    pub(crate) fn new(buffer: Option<Vec<u8>>) -> Self {
+    /// An empty group, in an old buffer if there is one, with room for as much as the last one had: one
+    /// that grows would cost more in fresh pages than in copying.
+    pub(crate) fn new(buffer: Option<Vec<u8>>, last: usize) -> Self {
         let mut group = Self::default();
-        group.buffer = buffer.unwrap_or_else(|| Vec::with_capacity(CAPACITY + ALIGN));
+        let room = if last > SMALL_CAPACITY { CAPACITY } else { SMALL_CAPACITY };
+        group.buffer = buffer.unwrap_or_else(|| Vec::with_capacity(room + ALIGN));
         group.buffer.clear();
         // A group that outgrows its buffer moves, and is written through the page cache.
         let start = group.buffer.as_ptr().align_offset(ALIGN);

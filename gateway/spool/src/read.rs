@@ -89,6 +89,10 @@ impl Shared {
             let look = match self.look(id) {
                 Next::CaughtUp(missing) => {
                     self.report_missing(missing);
+                    if self.lock().destinations.iter().all(|d| d.lag.is_none()) {
+                        // Nobody reads any more.
+                        *lock(&self.cache) = Cache::default();
+                    }
                     return Ok(Read::CaughtUp);
                 }
                 Next::NotYet => return Ok(Read::NotYet),

@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(10);
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 const RETRY_FULL: Duration = Duration::from_millis(500);
 const RETRY_FAILED: Duration = Duration::from_secs(1);
-/// Buffers kept for reuse while there is work, and when there is none; and bytes over which one is not.
+/// Most and fewest buffers kept for reuse, and bytes over which one is not.
 const BUFFERS: usize = 24;
 const BUFFERS_IDLE: usize = 2;
 const BUFFER_BYTES: usize = 2 << 20;
@@ -289,9 +289,8 @@ impl Writer {
                 inner.buffers.push(buffer);
             }
         }
-        if inner.unsynced == 0 {
-            inner.buffers.truncate(BUFFERS_IDLE);
-        }
+        // As many as were of use this time.
+        inner.buffers.truncate(settled.len().max(BUFFERS_IDLE));
         drop(inner);
         settled.iter_mut().for_each(|group| group.tell(&Ok(())));
         self.shared.room.notify_waiters();

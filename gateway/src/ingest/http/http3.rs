@@ -47,9 +47,13 @@ async fn serve(connection: Connection, session: &Arc<Session>) -> Result<(), Err
     let entrance = &session.entrance;
     let mut builder = h3::server::builder();
     builder.max_field_section_size(u64::from(HEADER_BYTES_MAX));
-    let mut connection = builder.build(h3_quinn::Connection::new(connection)).await?;
-    let mut requests: JoinSet<()> = JoinSet::new();
     let mut shutdown = entrance.shutdown.clone();
+    let built = builder.build(h3_quinn::Connection::new(connection));
+    let mut connection = tokio::select! {
+        () = stopping(&mut shutdown) => return Ok(()),
+        built = tokio::time::timeout(entrance.handshake_timeout, built) => built??,
+    };
+    let mut requests: JoinSet<()> = JoinSet::new();
     // When it is closed, once it was told to end.
     let mut end: Option<Instant> = None;
     let ended = loop {
@@ -67,11 +71,11 @@ async fn serve(connection: Connection, session: &Arc<Session>) -> Result<(), Err
             Some(_) = requests.join_next() => {}
             () = stopping(&mut shutdown), if end.is_none() => {
                 // It goes on with the requests that it has.
-                connection.shutdown(0).await?;
+                tokio::time::timeout(END_GRACE, connection.shutdown(0)).await??;
                 end = Some(Instant::now() + session.longest());
             }
             () = session.activity.is_idle(entrance.idle), if end.is_none() => {
-                connection.shutdown(0).await?;
+                tokio::time::timeout(END_GRACE, connection.shutdown(0)).await??;
                 end = Some(Instant::now() + END_GRACE);
             }
             () = tokio::time::sleep_until(closing), if end.is_some() => break Ok(()),
@@ -80,7 +84,8 @@ async fn serve(connection: Connection, session: &Arc<Session>) -> Result<(), Err
             break Ok(());
         }
     };
-    while requests.join_next().await.is_some() {}
+    // What is being stored goes on without those who would hear of it.
+    requests.shutdown().await;
     ended
 }
 
@@ -101,7 +106,9 @@ async fn answer(resolver: Resolver, session: Arc<Session>) {
         sending.send_data(body.to_bytes()).await?;
         sending.finish().await
     };
-    if let Err(error) = sent.await {
+    // A peer that takes no answer keeps nobody waiting.
+    let Ok(sent) = tokio::time::timeout(session.answer_timeout(), sent).await else { return };
+    if let Err(error) = sent {
         let source = session.entrance.name.as_str();
         tracing::debug!(source, peer = %session.peer, %error, "an answer was not heard");
     }

@@ -190,6 +190,8 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             if is_last && self.streams.is_empty() && self.pending() == 0 {
+                // What was decided while the last acknowledgement was on its way.
+                self.acknowledge(&mut control, &mut told).await.unwrap_or_default();
                 drop(timeout(crate::ingest::endpoint::GOODBYE, control.finish()).await);
                 return End::Shutdown;
             }

@@ -15,10 +15,10 @@ use quinn::{ReadExactError, RecvStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::super::Admission;
 use super::super::entrance::Entrance;
 use super::super::listener::stopping;
 use super::super::peer::{Peer, Senders};
+use super::super::{Admission, Permit};
 use super::session::{End, LIMITS};
 use crate::marks::{Admitted, Owner, Producer};
 use crate::telemetry::ledger::RejectReason;
@@ -67,7 +67,10 @@ pub(super) async fn take(mut stream: RecvStream, shared: Arc<Shared>) -> Result<
         };
         let Some(head) = head else { return Ok(()) };
         last = head.position;
-        let Some(body) = body(&mut stream, &head, &shared).await? else { return Ok(()) };
+        // Its memory is counted until it has a share of the budget of all batches.
+        let Some((body, _permit)) = body(&mut stream, &head, &shared).await? else {
+            return Ok(());
+        };
         let records = head.records(&body)?;
         match producer.admit(&shared.owner, head.position) {
             Admitted::New => hand_on(body, &records, (producer, head.position), &shared).await,
@@ -98,17 +101,17 @@ async fn body(
     stream: &mut RecvStream,
     head: &BatchHead,
     shared: &Shared,
-) -> Result<Option<Vec<u8>>, End> {
+) -> Result<Option<(Vec<u8>, Permit)>, End> {
     let bytes = head.bytes as usize;
     let turn = shared.turn.lock().await;
-    // Given back before the batch asks for memory of its own: who holds some never waits for more.
+    // Nobody who has a share of the budget of all batches ever waits for this one.
     let permit = shared.bodies.acquire(bytes).await;
     let mut body = shared.entrance.admission.arena(bytes);
     body.resize(bytes, 0);
     let read = timeout(shared.entrance.frame_timeout, stream.read_exact(&mut body)).await;
-    drop((permit, turn));
+    drop(turn);
     match read {
-        Ok(Ok(())) => Ok(Some(body)),
+        Ok(Ok(())) => Ok(Some((body, permit))),
         Ok(Err(ReadExactError::FinishedEarly(at))) => Err(RelayError::Framing(at).into()),
         Ok(Err(ReadExactError::ReadError(_))) => Ok(None),
         Err(_) => Err(late(shared)),

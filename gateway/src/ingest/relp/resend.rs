@@ -15,20 +15,24 @@
 //! sender has read long ago.
 //!
 //! A session repeats what was broken if it begins with all from `certain` on, and with none before, or
-//! with some of those right before. *Limits*: [`RUNS_MAX`] broken sessions with [`DIGESTS_MAX`] digests;
-//! the oldest are forgotten.
+//! with some of those right before. *Limits*: [`RUNS_MAX`] broken sessions, [`RUNS_OF_PEER_MAX`] of one peer,
+//! with [`DIGESTS_MAX`] digests, for [`LIFETIME`]; the oldest are forgotten.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 /// Digests that a source remembers: 8 MiB of them.
 const DIGESTS_MAX: usize = 1 << 20;
-/// Broken sessions that a source remembers.
+/// Broken sessions that a source remembers, and those of one peer.
 const RUNS_MAX: usize = 4096;
+const RUNS_OF_PEER_MAX: usize = 16;
+/// A sender that is back later than this is taken for another: equal records of hours apart are two.
+const LIFETIME: Duration = Duration::from_secs(600);
 
 /// A record that was answered.
 pub(super) struct Seen {
@@ -56,6 +60,7 @@ pub(super) struct Run {
     /// From there on the sender cannot have got the answers; there is at least one such record.
     certain: usize,
     pub(super) outcome: watch::Receiver<Outcome>,
+    since: Instant,
 }
 
 impl Run {
@@ -101,7 +106,8 @@ impl Resends {
     /// What sessions of this peer left.
     pub(super) fn of(&self, peer: Option<IpAddr>) -> Vec<Arc<Run>> {
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.iter().filter(|run| Some(run.peer) == peer).map(Arc::clone).collect()
+        let is_its = |run: &&Arc<Run>| Some(run.peer) == peer && run.since.elapsed() < LIFETIME;
+        runs.iter().filter(is_its).map(Arc::clone).collect()
     }
 
     /// Remembers the records of a session that broke, until a session repeats them. What becomes of
@@ -115,7 +121,14 @@ impl Resends {
         let (told, outcome) = watch::channel(Outcome::Open);
         let Some(peer) = peer else { return told };
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.push_back(Arc::new(Run { peer, digests, certain, outcome }));
+        runs.retain(|run| run.since.elapsed() < LIFETIME);
+        if runs.iter().filter(|run| run.peer == peer).count() >= RUNS_OF_PEER_MAX
+            && let Some(oldest) = runs.iter().position(|run| run.peer == peer)
+        {
+            runs.remove(oldest);
+        }
+        let since = Instant::now();
+        runs.push_back(Arc::new(Run { peer, digests, certain, outcome, since }));
         let mut count: usize = runs.iter().map(|run| run.digests.len()).sum();
         while count > DIGESTS_MAX || runs.len() > RUNS_MAX {
             count -= runs.pop_front().map_or(count, |run| run.digests.len());
