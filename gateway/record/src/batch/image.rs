@@ -43,12 +43,13 @@ impl Batch {
     /// The fields and the rows as they stand in the image, behind its front.
     #[must_use]
     pub fn image_tables(&self) -> [Cow<'_, [u8]>; 2] {
-        let bytes = |words: &'_ [u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        if cfg!(target_endian = "little") {
-            [&self.fields, &self.rows].map(|words| Cow::Borrowed(words.as_bytes()))
-        } else {
-            [&self.fields, &self.rows].map(|words| Cow::Owned(bytes(words)))
-        }
+        [&self.fields, &self.rows].map(|words| {
+            if cfg!(target_endian = "little") {
+                Cow::Borrowed(words.as_bytes())
+            } else {
+                Cow::Owned(words.iter().flat_map(|word| word.to_le_bytes()).collect())
+            }
+        })
     }
 
     /// Appends to `out` what stands in the image before the tables.

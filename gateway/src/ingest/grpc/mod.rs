@@ -43,12 +43,6 @@ const STREAMS: [&str; 2] = [
     "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
     "/envoy.service.accesslog.v2.AccessLogService/StreamAccessLogs",
 ];
-/// Services that are reported as healthy.
-const SERVICES: [&str; 3] = [
-    "envoy.service.accesslog.v3.AccessLogService",
-    "envoy.service.accesslog.v2.AccessLogService",
-    "opentelemetry.proto.collector.logs.v1.LogsService",
-];
 
 /// Bytes that a peer may send of one stream, and of all in a session, before they are asked for: more
 /// than the first message of an Envoy, and what ten milliseconds bring at 25 MB/s.
@@ -75,22 +69,16 @@ impl Grpc {
 
 /// Serves a session until one of the sides ends it, and all that it brought is handed on.
 pub(super) async fn session(stream: Stream, peer: Peer, entrance: Arc<Entrance>) {
-    let (session, mut stored) = Session::new(peer, entrance);
-    session.note(serve(stream, &session).await);
-    drop(session);
-    // Nothing is ever sent: this is the end of the last sender.
-    if let Some(never) = stored.recv().await {
-        match never {}
-    }
+    let (session, stored) = Session::new(peer, entrance);
+    let ended = serve(stream, &session).await;
+    session.conclude(ended, stored).await;
 }
 
 async fn serve(stream: Stream, session: &Arc<Session>) -> Result<(), Error> {
     let entrance = &session.entrance;
-    let health = aside::health(&SERVICES).await;
     let stalls = Arc::<Stalls>::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (session, stalls, health) =
-            (Arc::clone(session), Arc::clone(&stalls), Arc::clone(&health));
+        let (session, stalls) = (Arc::clone(session), Arc::clone(&stalls));
         async move {
             let _active = session.activity.begin();
             if !is_grpc(&request) {
@@ -101,8 +89,7 @@ async fn serve(stream: Stream, session: &Arc<Session>) -> Result<(), Error> {
                 path if STREAMS.contains(&path) => {
                     Ok(stream::answer(request, &session, stalls).await)
                 }
-                path if path.starts_with(aside::HEALTH) => Ok(health(request).await),
-                _ => Ok(aside::reflection(request).await),
+                _ => Ok(aside::answer(request).await),
             }
         }
     });

@@ -33,18 +33,14 @@ pub(in crate::ingest) async fn session(
     peer: Peer,
     entrance: Arc<Entrance>,
 ) {
-    let (session, mut stored) = Session::new(peer, entrance);
+    let (session, stored) = Session::new(peer, entrance);
     let (guarded, guard) = Guarded::new(connection.clone());
     let ended = serve(guarded, &session).await;
     if let Some(reason) = guard.fault() {
         complain(reason, &session);
     }
-    session.note(ended);
-    drop(session);
     connection.close(NO_ERROR, b"");
-    if let Some(never) = stored.recv().await {
-        match never {}
-    }
+    session.conclude(ended, stored).await;
 }
 
 /// A peer wanted too much to be kept of its frames.

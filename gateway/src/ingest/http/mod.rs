@@ -192,13 +192,9 @@ impl Drop for Active<'_> {
 
 /// Serves a session until one of the sides ends it, and all that is being stored is stored.
 pub(super) async fn session(stream: Stream, peer: Peer, entrance: Arc<Entrance>) {
-    let (session, mut stored) = Session::new(peer, entrance);
-    session.note(serve(stream, &session).await);
-    drop(session);
-    // Nothing is ever sent: this is the end of the last sender.
-    if let Some(never) = stored.recv().await {
-        match never {}
-    }
+    let (session, stored) = Session::new(peer, entrance);
+    let ended = serve(stream, &session).await;
+    session.conclude(ended, stored).await;
 }
 
 pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -258,12 +254,21 @@ impl Session {
         (Arc::new(Self { entrance, peer, activity, _storing: storing }), stored)
     }
 
-    /// Says how it ended.
-    pub(super) fn note(&self, ended: Result<(), Error>) {
+    /// Says how it ended, and waits until all that is being stored is.
+    pub(super) async fn conclude(
+        self: Arc<Self>,
+        ended: Result<(), Error>,
+        mut stored: mpsc::Receiver<Infallible>,
+    ) {
         let (source, peer) = (self.entrance.name.as_str(), &self.peer);
         match ended {
             Ok(()) => tracing::debug!(source, %peer, "session ended"),
             Err(error) => tracing::debug!(source, %peer, %error, "session broke"),
+        }
+        drop(self);
+        // Nothing is ever sent: this is the end of the last sender.
+        if let Some(never) = stored.recv().await {
+            match never {}
         }
     }
 
