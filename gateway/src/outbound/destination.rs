@@ -177,8 +177,7 @@ impl Destination {
 
     /// As whom a relay gets its records; made when it is first asked for.
     pub(super) fn producers(&self) -> &Producers {
-        let sender = self.common.spool.as_ref().map(|_| self.common.sender);
-        self.producers.get_or_init(|| Producers::new(sender, &self.name))
+        self.producers.get_or_init(|| Producers::new(self.common.sender, &self.name))
     }
 
     pub(super) fn common(&self) -> &Arc<Common> {

@@ -56,8 +56,8 @@ pub struct Common {
     pub network: ArcSwap<Network>,
     /// The spool, where there is one.
     pub spool: Option<Spool>,
-    /// As whom the spool sends, as [`sender()`] says; of no use without it.
-    pub sender: [u8; 16],
+    /// As whom the spool sends, as [`sender()`] says.
+    pub sender: Option<[u8; 16]>,
     /// The marks in the spool, where there is one.
     pub marked: Option<Marked>,
     /// What the spool tells its losses to.

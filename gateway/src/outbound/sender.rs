@@ -56,7 +56,7 @@ pub fn sender(folder: &Path, uuid: [u8; 16]) -> [u8; 16] {
 }
 
 /// The first half of a digest.
-fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
+pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
     let all = parts.into_iter().fold(Sha256::new(), Digest::chain_update).finalize();
     let mut half = [0; 16];
     half.iter_mut().zip(all).for_each(|(byte, of)| *byte = of);

@@ -40,7 +40,7 @@ impl Stage {
         let (spool, _) = Spool::open(&folder.join("spool"), options, losses.clone()).unwrap();
         let park = Arc::new(Park::new(&folder, 256 << 20, Duration::from_secs(60)));
         let network = ArcSwap::from_pointee(Network::default());
-        let sender = sender(&folder.join("spool"), spool.uuid());
+        let sender = Some(sender(&folder.join("spool"), spool.uuid()));
         let (spool, marked) = (Some(spool), None);
         let common = Arc::new(Common { network, spool, sender, marked, losses, park });
         Self { folder, common, book: Arc::default() }

@@ -262,7 +262,7 @@ fn stand(
     let outbound = Arc::new(Common {
         network: ArcSwap::from_pointee(Network::default()),
         spool,
-        sender: sender.unwrap_or_default(),
+        sender,
         marked,
         losses,
         park: Arc::new(Park::new(&config.data, config.parked.max, config.parked.age)),

@@ -16,7 +16,6 @@ use logboom_codec::quic::{
 };
 use logboom_record::{Position, ProducerId, Record};
 use quinn::{Connection, ConnectionError, SendStream, WriteError};
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
 use super::{CHUNK_BYTES, Failure, dial_failure};
@@ -25,6 +24,7 @@ use crate::net::{
 };
 use crate::outbound::hand::{Hand, Outcome, Progress};
 use crate::outbound::queue::Item;
+use crate::outbound::sender::digest;
 use crate::outbound::{Destination, random};
 use crate::telemetry::ledger::AttemptOutcome;
 
@@ -51,12 +51,7 @@ impl Producers {
     pub(in crate::outbound) fn new(sender: Option<[u8; 16]>, canonical: &str) -> Self {
         let drawn = random();
         let spooled = match sender {
-            Some(sender) => {
-                let digest = Sha256::new().chain_update(sender).chain_update(canonical).finalize();
-                let mut id = [0; 16];
-                id.iter_mut().zip(digest).for_each(|(byte, of)| *byte = of);
-                id
-            }
+            Some(sender) => digest([&sender[..], canonical.as_bytes()]),
             None => random(),
         };
         Self([ProducerId(spooled), ProducerId(drawn)])

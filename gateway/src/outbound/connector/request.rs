@@ -165,12 +165,9 @@ impl RequestConnector {
             },
             limit: Arc::clone(&destination.pool.limit),
             size: Arc::clone(&destination.pool.size),
-            scope: match &destination.common().spool {
-                Some(_) => {
-                    let sender = u128::from_be_bytes(destination.common().sender);
-                    format!("{sender:032x}.{key:016x}")
-                }
-                // Without one no record is held in it.
+            scope: match destination.common().sender {
+                Some(sender) => format!("{:032x}.{key:016x}", u128::from_be_bytes(sender)),
+                // Without a spool no record is held in it.
                 None => String::new(),
             },
             _shared: shared,
