@@ -1,13 +1,14 @@
 //! Entries that are written together.
 
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::format::{self, HEAD, Head, Kind, SECTOR, Wanted, index, sectors};
 use crate::{Durable, SpoolFailed, Totals, crash};
 
-/// Bytes of a group, about: the next entry begins another one. Small enough that what is copied into
-/// it is still near when it is written.
-pub(crate) const GROUP_BYTES: usize = 512 << 10;
+/// Bytes of a group, about: the next entry begins another one.
+pub(crate) const GROUP_BYTES: usize = 1 << 20;
 /// Room for an entry beyond that.
 const CAPACITY: usize = GROUP_BYTES + (128 << 10);
 /// Room of a small one: large buffers with little in them cost whole huge pages.
@@ -15,16 +16,14 @@ const SMALL_CAPACITY: usize = 16 << 10;
 /// A frame that is to go past the page cache begins at a multiple of this in memory.
 const ALIGN: usize = 4096;
 
-/// Entries on their way to the disk, as the body of a frame behind room for its head.
+/// Entries on their way to the disk.
 #[derive(Default)]
 pub(crate) struct Group {
-    buffer: Vec<u8>,
-    /// Where the frame begins in the buffer, and where its body ends.
-    start: usize,
-    end: usize,
-    /// The checksum of the body with this salt, reckoned while its bytes are near.
-    crc: u32,
-    salt: u64,
+    /// The bytes. Whoever appends takes the body of the open group while all that changes is locked, and
+    /// copies into it when that is not any more; the writer waits for who is still copying.
+    body: Arc<Mutex<Body>>,
+    /// Bytes of the frame, also of what is still being copied; 0 without entries.
+    bytes: usize,
     pub(crate) first: u64,
     pub(crate) count: u32,
     /// One call for each entry that has one.
@@ -33,24 +32,64 @@ pub(crate) struct Group {
     pub(crate) totals: Vec<(u32, Totals)>,
 }
 
+/// The body of a frame behind room for its head.
+#[derive(Default)]
+pub(crate) struct Body {
+    buffer: Vec<u8>,
+    /// Where the frame begins in the buffer, and where its body ends.
+    start: usize,
+    end: usize,
+    /// The checksum of the body with this salt, reckoned while its bytes are near.
+    crc: u32,
+    salt: u64,
+}
+
 impl Group {
     /// An empty group, most likely for the segment with this salt, in an old buffer if there is one, with
     /// room for as much as the last one had: one that grows would cost more in fresh pages than in copying.
     pub(crate) fn new(buffer: Option<Vec<u8>>, last: usize, salt: u64) -> Self {
-        let mut group = Self::default();
-        (group.crc, group.salt) = (format::checksum(salt, b""), salt);
         let room = if last > SMALL_CAPACITY { CAPACITY } else { SMALL_CAPACITY };
-        group.buffer = buffer.unwrap_or_else(|| Vec::with_capacity(room + ALIGN));
-        group.buffer.clear();
-        // A group that outgrows its buffer moves, and is written through the page cache.
-        let start = group.buffer.as_ptr().align_offset(ALIGN);
-        group.start = if start < ALIGN { start } else { 0 };
+        let buffer = buffer.unwrap_or_else(|| Vec::with_capacity(room + ALIGN));
+        let mut group = Self::default();
+        group.body = Arc::new(Mutex::new(Body::new(buffer, salt)));
         group
     }
 
     /// Its buffer, for the next one.
-    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.buffer)
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        std::mem::take(&mut self.lock().buffer)
+    }
+
+    /// The frame, as [`Body::frame`] makes it.
+    pub(crate) fn frame(&self, is_after_sync: bool, salt: u64) -> Frame<'_> {
+        let head = Head::new(Kind::Group, self.first, index(self.count.into()));
+        let mut body = self.lock();
+        body.finish(head.after_sync(is_after_sync), salt);
+        Frame(body)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Body> {
+        crate::lock(&self.body)
+    }
+
+    /// The body, for who appends.
+    pub(crate) fn body(&self) -> Arc<Mutex<Body>> {
+        Arc::clone(&self.body)
+    }
+
+    /// Whether somebody is copying into the body.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.body.try_lock().is_err()
+    }
+
+    /// There is an entry of so many bytes more, which its owner pushes into the body.
+    pub(crate) fn add(&mut self, sequence: u64, bytes: usize, durable: Option<Durable>) {
+        if self.count == 0 {
+            (self.first, self.bytes) = (sequence, HEAD);
+        }
+        self.count += 1;
+        self.bytes += bytes;
+        self.durables.extend(durable);
     }
 
     /// Tells all who wait for it, once.
@@ -63,48 +102,59 @@ impl Group {
         }
     }
 
-    pub(crate) fn push(
-        &mut self,
-        sequence: u64,
-        wants: impl ExactSizeIterator<Item = Wanted>,
-        payload: &[&[u8]],
-    ) {
-        if self.count == 0 {
-            self.first = sequence;
-            self.buffer.resize(self.start + HEAD, 0);
-        }
-        self.count += 1;
-        let start = self.buffer.len();
+    pub(crate) fn next(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+
+    /// Bytes of the frame, before it is made whole sectors.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Body {
+    fn new(mut buffer: Vec<u8>, salt: u64) -> Self {
+        buffer.clear();
+        // One that outgrows its buffer moves, and is written through the page cache.
+        let start = buffer.as_ptr().align_offset(ALIGN);
+        let start = if start < ALIGN { start } else { 0 };
+        Self { buffer, start, end: start, crc: format::checksum(salt, b""), salt }
+    }
+
+    /// Copies an entry behind those before.
+    pub(crate) fn push(&mut self, wants: impl ExactSizeIterator<Item = Wanted>, payload: &[&[u8]]) {
+        let start = self.end.max(self.start + HEAD);
+        self.buffer.resize(start, 0);
         format::push_entry(&mut self.buffer, wants, payload);
         self.end = self.buffer.len();
         let entry = self.buffer.get(start..).unwrap_or_default();
         self.crc = crc32c::crc32c_append(self.crc, entry);
     }
 
-    /// The frame, as it stands in a segment with this salt, given whether all before it was synced; and
-    /// behind it a sector of zeros. Nothing is pushed any more.
-    pub(crate) fn frame(&mut self, is_after_sync: bool, salt: u64) -> &[u8] {
+    /// Makes it the frame that stands in a segment with this salt, and behind it a sector of zeros. Nothing
+    /// is pushed any more.
+    fn finish(&mut self, head: Head, salt: u64) {
         let size = index(sectors((self.end - self.start) as u64));
         self.buffer.resize(self.start + size + SECTOR, 0);
         let frame = self.buffer.get_mut(self.start..).unwrap_or_default();
         let len = (self.end - self.start).saturating_sub(HEAD);
-        let head = Head::new(Kind::Group, self.first, index(self.count.into()));
         let crc = if salt == self.salt {
             self.crc
         } else {
             format::checksum(salt, frame.get(HEAD..HEAD + len).unwrap_or_default())
         };
-        format::finish_group(frame, len, crc, head.after_sync(is_after_sync), salt);
-        frame
+        format::finish_group(frame, len, crc, head, salt);
     }
+}
 
-    pub(crate) fn next(&self) -> u64 {
-        self.first + u64::from(self.count)
-    }
+/// A frame, and behind it a sector of zeros.
+pub(crate) struct Frame<'a>(MutexGuard<'a, Body>);
 
-    /// Bytes of the frame, up to a sector.
-    pub(crate) fn bytes(&self) -> usize {
-        self.end.saturating_sub(self.start)
+impl Deref for Frame<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.buffer.get(self.0.start..).unwrap_or_default()
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::destination::Destination;
 use crate::files::Files;
 use crate::format::{self, Wanted};
-use crate::group::{GROUP_BYTES, Group};
+use crate::group::{Body, GROUP_BYTES, Group};
 use crate::read::Cache;
 use crate::segment::Segment;
 use crate::vfs::{Lock, Vfs};
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Bytes of a group for which the writer is woken although nobody waits for them.
-const WAKE_BYTES: usize = 256 << 10;
+const WAKE_BYTES: usize = 512 << 10;
 
 /// What the handles and the writer share.
 pub(crate) struct Shared {
@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     /// The salt of the oldest segment, and the first destination that may still be in it: those
     /// before are past it for good.
     pub(crate) keeper: (u64, u32),
+    /// The writer looks by itself whether there is something to write, soon.
+    pub(crate) is_watched: bool,
     /// The writer has something to do. Who sets it also notifies `Shared::work`.
     pub(crate) wake: bool,
     /// A reader waits for what is not written.
@@ -103,12 +105,20 @@ impl Shared {
         let mut inner = self.lock();
         inner.may_append(self.options.unsynced_bytes_max)?;
         inner.knows(wants)?;
-        let (appended, lag_began) = inner.append(payload, len, wants, durable);
-        if inner.should_wake(self.options.unsynced_bytes_max) {
-            inner.wake = true;
+        let body = inner.body_for(bytes);
+        let mut body = crate::lock(&body);
+        let (appended, lag_began) = inner.append(bytes, wants, durable);
+        inner.stats.appended_bytes += len as u64;
+        let wanted = inner.in_file(wants);
+        let wakes = inner.should_wake(self.options.unsynced_bytes_max);
+        inner.wake |= wakes;
+        drop(inner);
+        // With nothing locked but the body, so that nobody else waits for the copy.
+        body.push(wanted.into_iter(), payload);
+        drop(body);
+        if wakes {
             self.work.notify_one();
         }
-        drop(inner);
         if lag_began {
             self.written.notify_waiters();
         }
@@ -123,7 +133,9 @@ impl Shared {
             return;
         }
         let after = destination.pinned();
-        if inner.moved(id.0, before, after) {
+        let wakes = inner.moved(id.0, before, after);
+        drop(inner);
+        if wakes {
             self.work.notify_one();
         }
     }
@@ -140,10 +152,11 @@ impl Shared {
         let (waiting, before) = (destination.waiting(), destination.pinned());
         destination.release(u64::MAX);
         destination.lag = None;
-        if inner.moved(id.0, before, None) {
+        let wakes = inner.moved(id.0, before, None);
+        drop(inner);
+        if wakes {
             self.work.notify_one();
         }
-        drop(inner);
         self.written.notify_waiters();
         waiting
     }
@@ -262,19 +275,25 @@ impl Inner {
         }
     }
 
-    /// Appends; says also whether a destination began to lag.
+    /// Where an entry of so many bytes is to be copied: into the body of the open group, if it has room and
+    /// nobody is just copying into it.
+    fn body_for(&mut self, bytes: usize) -> Arc<Mutex<Body>> {
+        let is_full = self.open.bytes() > 0 && self.open.bytes() + bytes > GROUP_BYTES;
+        if is_full || self.open.is_busy() {
+            self.close_group();
+        }
+        self.open.body()
+    }
+
+    /// Appends an entry of so many bytes; says also whether a destination began to lag.
     fn append(
         &mut self,
-        payload: &[&[u8]],
-        len: usize,
+        bytes: usize,
         wants: &[Want],
         durable: Option<Durable>,
     ) -> (Appended, bool) {
         let sequence = self.next;
         self.next += 1;
-        if self.open.bytes() > 0 && self.open.bytes() + len > GROUP_BYTES {
-            self.close_group();
-        }
         let before = self.open.bytes();
         let mut held = Vec::with_capacity(wants.len());
         let mut lag_began = false;
@@ -293,17 +312,20 @@ impl Inner {
                 totals.add(Totals::of(want.records, want.bytes));
             }
         }
-        let destinations = &self.destinations;
-        let in_file = |want: &Want| {
-            let id = destinations.get(want.destination.index()).map_or(u32::MAX, |d| d.file_id);
-            Wanted { id, records: want.records, bytes: want.bytes }
-        };
-        self.open.push(sequence, wants.iter().map(in_file), payload);
-        self.open.durables.extend(durable);
+        self.open.add(sequence, bytes, durable);
         self.unsynced += self.open.bytes() - before;
         self.stats.appended_entries += 1;
-        self.stats.appended_bytes += len as u64;
         (Appended { sequence, held }, lag_began)
+    }
+
+    /// What destinations want, as it stands in a file.
+    fn in_file(&self, wants: &[Want]) -> Vec<Wanted> {
+        let id = |want: &Want| {
+            self.destinations.get(want.destination.index()).map_or(u32::MAX, |d| d.file_id)
+        };
+        let wanted =
+            |want: &Want| Wanted { id: id(want), records: want.records, bytes: want.bytes };
+        wants.iter().map(wanted).collect()
     }
 
     /// Puts the open group where the writer takes it.
@@ -316,9 +338,11 @@ impl Inner {
     }
 
     /// Whether the writer must hear of what was appended just now: it is the first of its group
-    /// (so that the writer knows that there is one), somebody waits for it, or it is much.
+    /// (so that the writer knows that there is one, if it does not look anyway), somebody waits for it, or
+    /// it is much.
     fn should_wake(&self, unsynced_max: usize) -> bool {
-        let is_more = self.open.count == 1 || !self.queue.is_empty();
+        let is_news = self.open.count == 1 && !self.is_watched;
+        let is_more = is_news || !self.queue.is_empty();
         !self.wake && (is_more || self.is_urgent(unsynced_max))
     }
 
@@ -337,7 +361,9 @@ impl Inner {
             destination.is_changed = true;
             self.changed.push(id);
         }
-        let edge = self.segments.front().map_or(0, |segment| segment.next);
+        // The last segment stays, whoever has left it.
+        let oldest = self.segments.front().filter(|_| self.segments.len() > 1);
+        let edge = oldest.map_or(0, |segment| segment.next);
         let left = before.is_some_and(|before| before < edge) && after.is_none_or(|a| a >= edge);
         let should_wake = (is_first || left) && !self.wake;
         self.wake |= should_wake;

@@ -80,7 +80,10 @@ pub(super) fn front<'a>(
             Selection::All => out.extend_from_slice(&ALL.to_le_bytes()),
             Selection::Some(list) => {
                 out.extend_from_slice(&u32::try_from(list.len()).unwrap_or(ALL).to_le_bytes());
-                out.extend(list.iter().flat_map(|index| index.to_le_bytes()));
+                let start = out.len();
+                out.resize(start + 4 * list.len(), 0);
+                let free = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<4>().0;
+                free.iter_mut().zip(list).for_each(|(free, index)| *free = index.to_le_bytes());
             }
         }
     }

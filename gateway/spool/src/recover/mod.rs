@@ -448,6 +448,7 @@ fn empty() -> Inner {
         undeleted: u64::MAX,
         changed: Vec::new(),
         keeper: (0, 0),
+        is_watched: false,
         wake: false,
         is_awaited: false,
         closing: false,

@@ -55,7 +55,7 @@ impl Active {
     }
 
     /// Writes a group, and before it the names it needs.
-    pub(super) fn put(&mut self, shared: &Shared, group: &mut Group) -> io::Result<()> {
+    pub(super) fn put(&mut self, shared: &Shared, group: &Group) -> io::Result<()> {
         let rows = shared.lock().rows_of(group, &self.named);
         let mut offset = self.end;
         if !rows.is_empty() {
@@ -64,8 +64,9 @@ impl Active {
             offset = write_end(&*self.file, bytes, offset)?;
         }
         let frame = group.frame(rows.is_empty() && self.is_synced(), self.salt);
-        write_all(&*self.file, frame, offset)?;
+        write_all(&*self.file, &frame, offset)?;
         self.end = offset + (frame.len() - SECTOR) as u64;
+        drop(frame);
         self.named.extend(rows.iter().map(|row| row.id));
         self.has_entries = true;
         self.next = group.next();

@@ -42,8 +42,8 @@ pub(crate) struct Writer {
     pending: VecDeque<Group>,
     /// Groups written and not synced.
     unsynced: VecDeque<Group>,
-    /// When the open group was first seen, with nobody waiting for it.
-    lingers_since: Option<Instant>,
+    /// When to look for an open group, or to write the one that was seen.
+    looks_at: Option<Instant>,
     unsynced_since: Option<Instant>,
     cursors_at: Option<Instant>,
     /// Errors in a row.
@@ -108,7 +108,7 @@ impl Writer {
             spare: None,
             pending: VecDeque::new(),
             unsynced: VecDeque::new(),
-            lingers_since: None,
+            looks_at: None,
             unsynced_since: None,
             cursors_at: None,
             strikes: 0,
@@ -162,14 +162,12 @@ impl Writer {
         let mut inner = self.shared.lock();
         inner.wake = false;
         let is_urgent = inner.is_urgent(self.shared.options.unsynced_bytes_max);
-        let is_due = self.lingers_since.is_some_and(|since| since + LINGER <= now);
-        if inner.open.count == 0 {
-            self.lingers_since = None;
-        } else if is_urgent || is_due || !inner.queue.is_empty() {
+        let is_due = self.looks_at.is_some_and(|at| at <= now);
+        if inner.open.count > 0 && (is_urgent || is_due || !inner.queue.is_empty()) {
             inner.close_group();
-            self.lingers_since = None;
-        } else {
-            self.lingers_since.get_or_insert(now);
+        }
+        if is_due {
+            self.looks_at = None;
         }
         self.pending.extend(inner.queue.drain(..));
         inner.closing
@@ -188,6 +186,8 @@ impl Writer {
             }
             self.unsynced_since.get_or_insert(now);
             self.unsynced.push_back(group);
+            // Where there was one there is soon another, which need not wake anybody.
+            self.looks_at = Some(now + LINGER);
         }
         if self.active.is_none() {
             self.open_active(now)?;
@@ -292,8 +292,9 @@ impl Writer {
                 inner.buffers.push(buffer);
             }
         }
-        // As many as were of use this time.
-        inner.buffers.truncate(settled.len().max(BUFFERS_IDLE));
+        // As many as were of use this time, and of those that were not one less.
+        let left = inner.buffers.len().saturating_sub(1);
+        inner.buffers.truncate(left.max(settled.len()).max(BUFFERS_IDLE));
         drop(inner);
         settled.iter_mut().for_each(|group| group.tell(&Ok(())));
         self.shared.room.notify_waiters();
@@ -350,9 +351,12 @@ impl Writer {
     }
 
     /// When the next step is due.
-    fn due(&self, now: Instant) -> Option<Instant> {
-        let inner = self.shared.lock();
-        let lingering = self.lingers_since.map(|since| since + LINGER);
+    fn due(&mut self, now: Instant) -> Option<Instant> {
+        let mut inner = self.shared.lock();
+        if inner.open.count > 0 {
+            self.looks_at.get_or_insert(now + LINGER);
+        }
+        inner.is_watched = self.looks_at.is_some();
         let sync = self.unsynced_since.map(|since| since + SYNC_AFTER);
         let every = self.shared.options.cursor_every;
         let is_behind = !inner.changed.is_empty();
@@ -360,6 +364,6 @@ impl Writer {
         if self.retry_at.is_some() {
             return self.retry_at;
         }
-        [lingering, sync, cursors].into_iter().flatten().min()
+        [self.looks_at, sync, cursors].into_iter().flatten().min()
     }
 }
