@@ -242,3 +242,43 @@ fn a_segment_that_replaces_an_empty_one_keeps_its_cursors() {
     let names: Vec<&str> = spool.recovery.destinations.iter().map(|d| &*d.name).collect();
     assert_eq!(names, ["b"]);
 }
+
+#[test]
+fn while_one_copies_the_next_goes_into_another_group() {
+    let sim = Sim::new(13);
+    let mut spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    spool.append(b"first", &[want(a, 1, false)], None).unwrap();
+    let body = spool.shared.lock().open.body();
+    let copying = body.lock().unwrap();
+    spool.append(b"second", &[want(a, 1, false)], None).unwrap();
+    assert_eq!(spool.shared.lock().queue.len(), 1);
+    drop(copying);
+    assert_eq!(spool.read_all(a), [(0, b"first".to_vec()), (1, b"second".to_vec())]);
+}
+
+#[test]
+fn the_writer_is_woken_for_a_segment_that_can_go_and_for_no_other() {
+    let sim = Sim::new(14);
+    let mut spool = Stepped::open(&sim, small());
+    let [a, b] = ["a", "b"].map(|name| spool.shared.destination(name));
+    let wants = [want(a, 1, true), want(b, 1, true)];
+    let wakes = |spool: &Stepped, id, sequence| {
+        spool.shared.lock().wake = false;
+        spool.shared.done(id, sequence, 1);
+        spool.shared.lock().wake
+    };
+    for _ in 0..2 {
+        spool.append(b"x", &wants, None).unwrap();
+        spool.step();
+    }
+    assert!(wakes(&spool, a, 0), "a cursor is to be written");
+    assert!(!wakes(&spool, a, 1), "the segment stays");
+    assert!(!wakes(&spool, b, 0), "the segment stays");
+    spool.append(&[0; 9000], &wants, None).unwrap();
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 2);
+    assert!(wakes(&spool, b, 1), "nobody needs the first segment");
+    spool.step();
+    assert_eq!(spool.shared.stats().segments, 1);
+}
