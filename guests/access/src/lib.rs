@@ -72,10 +72,7 @@ struct Config {
 struct Ids {
     client: FieldId,
     user: FieldId,
-    request: FieldId,
-    method: FieldId,
-    path: FieldId,
-    protocol: FieldId,
+    request: RequestIds,
     status: FieldId,
     bytes: FieldId,
     referer: FieldId,
@@ -88,10 +85,7 @@ impl Guest for Access {
         let ids = Ids {
             client: FieldId::intern("client"),
             user: FieldId::intern("user"),
-            request: FieldId::intern("request"),
-            method: FieldId::intern("method"),
-            path: FieldId::intern("path"),
-            protocol: FieldId::intern("protocol"),
+            request: RequestIds::intern(["method", "path", "protocol"]),
             status: FieldId::intern("status"),
             bytes: FieldId::intern("bytes"),
             referer: FieldId::intern("referer"),
@@ -171,14 +165,7 @@ impl Ids {
         if !line.user.is_empty() {
             edits.text(record, self.user, line.user);
         }
-        match request(line.request) {
-            Some([method, path, protocol]) => {
-                edits.text(record, self.method, method);
-                edits.text(record, self.path, path);
-                edits.text(record, self.protocol, protocol);
-            }
-            None => edits.text(record, self.request, line.request),
-        }
+        self.request.write(line.request, record, edits);
         edits.integer(record, self.status, line.status);
         edits.integer(record, self.bytes, line.bytes);
         if let Some([referer, user_agent]) = line.agent {
@@ -188,6 +175,32 @@ impl Ids {
             if !matches!(user_agent, b"-" | b"") {
                 edits.text(record, self.user_agent, user_agent);
             }
+        }
+    }
+}
+
+/// The fields of a request line: those of its parts, or `request` for one that is none.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    parts: [FieldId; 3],
+    line: FieldId,
+}
+
+impl RequestIds {
+    /// Given the names for method, path and protocol.
+    pub(crate) fn intern(parts: [&str; 3]) -> Self {
+        Self { parts: parts.map(FieldId::intern), line: FieldId::intern("request") }
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, line: &[u8], record: &Record<'_>, edits: &mut Edits<'_>) {
+        match request(line) {
+            Some(parts) => {
+                for (id, part) in self.parts.iter().zip(parts) {
+                    edits.text(record, *id, part);
+                }
+            }
+            None => edits.text(record, self.line, line),
         }
     }
 }

@@ -15,7 +15,7 @@ use guest_scan::{Number, time};
 use logboom_guest::{Edits, FieldId, Record, flags};
 use memchr::memmem;
 
-use crate::request;
+use crate::RequestIds;
 
 /// Texts that become fields as they stand, in the order of the line. What Envoy has no name for in
 /// its protocol has that of the header it is.
@@ -126,10 +126,7 @@ fn whole(text: &[u8]) -> Option<i64> {
 /// The fields of such lines: those of Envoy's protocol.
 #[derive(Debug)]
 pub(crate) struct Ids {
-    method: FieldId,
-    path: FieldId,
-    protocol: FieldId,
-    request: FieldId,
+    request: RequestIds,
     code: FieldId,
     texts: [FieldId; 15],
     route: FieldId,
@@ -143,10 +140,11 @@ pub(crate) struct Ids {
 impl Ids {
     pub(crate) fn intern() -> Self {
         Self {
-            method: FieldId::intern("request.request_method"),
-            path: FieldId::intern("request.path"),
-            protocol: FieldId::intern("protocol_version"),
-            request: FieldId::intern("request"),
+            request: RequestIds::intern([
+                "request.request_method",
+                "request.path",
+                "protocol_version",
+            ]),
             code: FieldId::intern("response.response_code"),
             texts: TEXTS.map(FieldId::intern),
             route: FieldId::intern("route_name"),
@@ -168,14 +166,7 @@ impl Ids {
             edits.integer(record, self.received, line.received);
             edits.integer(record, self.sent, line.sent);
         } else {
-            match request(line.request) {
-                Some([method, path, protocol]) => {
-                    edits.text(record, self.method, method);
-                    edits.text(record, self.path, path);
-                    edits.text(record, self.protocol, protocol);
-                }
-                None => edits.text(record, self.request, line.request),
-            }
+            self.request.write(line.request, record, edits);
             edits.integer(record, self.code, line.code);
             edits.integer(record, self.request_bytes, line.received);
             edits.integer(record, self.response_bytes, line.sent);
