@@ -60,7 +60,7 @@ impl Group {
         std::mem::take(&mut self.lock().buffer)
     }
 
-    /// The frame, as [`Body::frame`] makes it.
+    /// The frame, as [`Body::finish`] makes it.
     pub(crate) fn frame(&self, is_after_sync: bool, salt: u64) -> Frame<'_> {
         let head = Head::new(Kind::Group, self.first, index(self.count.into()));
         let mut body = self.lock();

@@ -19,8 +19,10 @@
 //! The format is in `docs/spec/spool.md`.
 //!
 //! *Concurrency*: one mutex, `Shared::state`, guards all that changes; nothing is read, written or
-//! called under it. One thread, the writer, writes and syncs. A reader takes the turn of its
-//! destination before the state; the cache of groups is locked last and alone.
+//! called under it, nor an entry copied: for that its group's body is locked before the state is let go,
+//! by whoever appends. The writer locks a body when its group is closed; who has a body never takes the
+//! state. One thread, the writer, writes and syncs. A reader takes the turn of its destination before the
+//! state; the cache of groups is locked last and alone.
 
 pub mod inspect;
 pub mod vfs;

@@ -196,6 +196,8 @@ impl Thread {
             // A panic of the thread was in a callback; all that can be done was done.
             drop(handle.join());
         }
+        self.shared.room.notify_waiters();
+        self.shared.written.notify_waiters();
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{
 
 /// Bytes of a group for which the writer is woken although nobody waits for them.
 const WAKE_BYTES: usize = 512 << 10;
+/// Groups on their way as of which an entry waits for the copy before it, rather than begin another one:
+/// each has a buffer, however little is in it.
+const GROUPS_MOST: usize = 12;
 
 /// What the handles and the writer share.
 pub(crate) struct Shared {
@@ -48,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) group: u64,
     /// Full groups, for the writer to take.
     pub(crate) queue: VecDeque<Group>,
+    /// How many there are of those, and of groups that the writer has.
+    pub(crate) under_way: usize,
     /// Buffers of groups that are done with.
     pub(crate) buffers: Vec<Vec<u8>>,
     /// Bytes in memory that are not synced.
@@ -276,10 +281,10 @@ impl Inner {
     }
 
     /// Where an entry of so many bytes is to be copied: into the body of the open group, if it has room and
-    /// nobody is just copying into it.
+    /// nobody is just copying into it, or there are many groups already.
     fn body_for(&mut self, bytes: usize) -> Arc<Mutex<Body>> {
         let is_full = self.open.bytes() > 0 && self.open.bytes() + bytes > GROUP_BYTES;
-        if is_full || self.open.is_busy() {
+        if is_full || (self.under_way < GROUPS_MOST && self.open.is_busy()) {
             self.close_group();
         }
         self.open.body()
@@ -334,6 +339,7 @@ impl Inner {
         let next = Group::new(self.buffers.pop(), self.open.bytes(), salt);
         let group = std::mem::replace(&mut self.open, next);
         self.queue.push_back(group);
+        self.under_way += 1;
         self.group += 1;
     }
 

@@ -438,6 +438,7 @@ fn empty() -> Inner {
         open: Group::new(None, 0, 0),
         group: 0,
         queue: VecDeque::new(),
+        under_way: 0,
         buffers: Vec::new(),
         unsynced: 0,
         destinations: Vec::new(),

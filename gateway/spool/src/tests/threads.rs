@@ -70,6 +70,43 @@ fn appends_from_many_threads_are_called_durable_in_order() {
 }
 
 #[test]
+fn what_many_threads_append_at_once_is_read_as_it_was_given() {
+    let (spool, dir) = open("copies", Options { segment_bytes: 1 << 18, ..small() });
+    let a = spool.destination("a");
+    let append = |payload: &[u8]| loop {
+        block_on(spool.room());
+        match spool.append(&[payload], &[want(a, 1, false)], None) {
+            Ok(appended) => return appended.sequence,
+            // Another thread was there first.
+            Err(AppendError::Backlog { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let all = |id: u8| {
+        let payloads =
+            (0..100_u8).map(|n| [vec![id, n], vec![id ^ n; 500 * usize::from(n)]].concat());
+        payloads.map(|payload| (append(&payload), payload)).collect::<Vec<_>>()
+    };
+    let mut given = thread::scope(|scope| {
+        let threads = [0, 1, 2, 3].map(|id| scope.spawn(move || all(id)));
+        threads.map(|thread| thread.join().unwrap()).concat()
+    });
+    given.sort();
+    spool.close();
+    for (sequence, payload) in given {
+        match spool.read(a).unwrap() {
+            Read::Entry { sequence: read, payload: bytes, .. } => {
+                assert_eq!((read, bytes == payload), (sequence, true));
+            }
+            other => panic!("{sequence}: {other:?}"),
+        }
+    }
+    assert_eq!(spool.read(a).unwrap(), Read::CaughtUp);
+    drop(spool);
+    drop(std::fs::remove_dir_all(dir));
+}
+
+#[test]
 fn a_reader_follows_a_writer_and_catches_up() {
     let (spool, dir) = open("follow", Options { segment_bytes: 1 << 15, ..small() });
     let a = spool.destination("a");

@@ -168,6 +168,9 @@ impl Writer {
         }
         if is_due {
             self.looks_at = None;
+            if inner.under_way == 0 {
+                inner.buffers.truncate(BUFFERS_IDLE);
+            }
         }
         self.pending.extend(inner.queue.drain(..));
         inner.closing
@@ -185,9 +188,11 @@ impl Writer {
                 return result;
             }
             self.unsynced_since.get_or_insert(now);
+            if group.durables.is_empty() {
+                // Where there was one there is soon another, which need not wake anybody.
+                self.looks_at = Some(now + LINGER);
+            }
             self.unsynced.push_back(group);
-            // Where there was one there is soon another, which need not wake anybody.
-            self.looks_at = Some(now + LINGER);
         }
         if self.active.is_none() {
             self.open_active(now)?;
@@ -285,6 +290,7 @@ impl Writer {
         let mut settled: Vec<Group> = self.unsynced.drain(..).collect();
         let mut inner = self.shared.lock();
         inner.stats.syncs += 1;
+        inner.under_way = inner.under_way.saturating_sub(settled.len());
         for group in &mut settled {
             inner.unsynced = inner.unsynced.saturating_sub(group.bytes());
             let buffer = group.take_buffer();
