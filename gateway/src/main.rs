@@ -22,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A WebAssembly-extensible log gateway: syslog and HTTP in, sandboxed guests, capped delivery out.
 #[derive(Debug, Parser)]
-#[command(name = "logboom", version, about)]
+#[command(name = "logboom", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -35,7 +35,7 @@ pub struct TestOptions {
     /// File with the output that is expected; exit 1 where it differs
     #[arg(long)]
     pub expect: Option<PathBuf>,
-    /// Tenant key of the records; their app name unless given
+    /// App of the records, as routers see it; their app name unless given
     #[arg(long)]
     pub app: Option<String>,
     /// Receive time of the records in Unix seconds, so that output does not change with the day

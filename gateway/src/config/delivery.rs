@@ -17,7 +17,7 @@ pub enum WhenFull {
 /// When a source may be told that a record has been taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Durability {
-    /// When it is in memory: a crash loses what is not yet delivered.
+    /// When every destination has it, or the spool in place of one that is down or behind.
     Memory,
     /// When the disk has it.
     Disk,

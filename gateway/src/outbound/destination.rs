@@ -169,7 +169,7 @@ impl Destination {
         self.pool.in_flight()
     }
 
-    /// How long the oldest record in its queue has waited.
+    /// How long ago the oldest record that waits for it was received.
     #[must_use]
     pub fn oldest(&self) -> Duration {
         self.queue.oldest()

@@ -26,7 +26,7 @@ use super::streams::Streams;
 pub enum DropReason {
     /// It was in the spool and can no longer be read.
     Damaged,
-    /// A guest said so, for a reason of its own (`logboom_guest_dropped_total`).
+    /// A guest said so, for a reason of its own (`logboom_guest_records_dropped_total`).
     Filtered,
     /// A guest failed at it and the guest's policy is `drop`.
     GuestFault,

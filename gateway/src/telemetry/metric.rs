@@ -54,7 +54,7 @@ metrics! {
     OUTBOUND_PARKED "counter" "logboom_outbound_records_parked_total" "Records parked on the way to a destination.";
     OUTBOUND_IN_FLIGHT "gauge" "logboom_outbound_records_in_flight" "Records queued for a destination, being written, or in the spool.";
     OUTBOUND_SPOOLED "gauge" "logboom_outbound_records_spooled" "Records for a destination that are in the spool and not in memory.";
-    OUTBOUND_OLDEST "gauge" "logboom_outbound_oldest_seconds" "How long the oldest record in a destination's queue has waited.";
+    OUTBOUND_OLDEST "gauge" "logboom_outbound_oldest_seconds" "How long ago the oldest record was received that waits for a destination, in its queue or its connection's hand.";
     OUTBOUND_BREAKER "gauge" "logboom_outbound_breaker_open" "1 where a destination's breaker is open or half open: it has failed several times in a row.";
     OUTBOUND_QUEUE_BYTES "gauge" "logboom_outbound_queue_bytes" "Bytes queued for a destination.";
     OUTBOUND_CONNECTIONS "gauge" "logboom_outbound_connections" "Open connections to a destination.";

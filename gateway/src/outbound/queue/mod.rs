@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use logboom_record::Selection;
+use logboom_record::{Selection, UnixNanos};
 use tokio::sync::Notify;
 
 use super::Parcel;
@@ -91,6 +91,8 @@ struct Line {
     pushed: u64,
     popped: u64,
     finished: u64,
+    /// What the worker has in hand: sequence numbers, and when it was received.
+    hand: VecDeque<(u64, UnixNanos)>,
     /// When the last item was done with.
     idle_since: Instant,
 }
@@ -288,6 +290,7 @@ impl Queue {
             match line.entries.pop_front() {
                 Some(Entry::Item(item)) => {
                     line.popped = item.sequence;
+                    line.hand.push_back((item.sequence, item.received()));
                     return Popped::Item(item);
                 }
                 Some(Entry::Handover { sequence }) => {
@@ -328,12 +331,12 @@ impl Queue {
         item.bytes
     }
 
-    /// How long the oldest item of all lines has waited.
+    /// How long ago the oldest of what is not done with was received.
     pub(super) fn oldest(&self) -> Duration {
         let inner = self.inner();
-        let firsts =
-            inner.lines.iter().filter_map(|line| line.entries.iter().find_map(Entry::since));
-        firsts.min().map_or(Duration::ZERO, |since| since.elapsed())
+        let oldest = inner.lines.iter().filter_map(Line::oldest).min();
+        let nanos = oldest.map_or(0, |received| UnixNanos::now().0.saturating_sub(received.0));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
     /// How long the oldest item waiting in a line has waited.
@@ -413,13 +416,27 @@ impl Queue {
 
 impl Line {
     fn new(id: u64) -> Self {
-        let (entries, idle_since) = (VecDeque::new(), Instant::now());
-        Self { id, entries, is_served: false, pushed: 0, popped: 0, finished: 0, idle_since }
+        let (entries, hand, idle_since) = (VecDeque::new(), VecDeque::new(), Instant::now());
+        Self { id, entries, is_served: false, pushed: 0, popped: 0, finished: 0, hand, idle_since }
     }
 
     fn finish(&mut self, sequence: u64) {
         self.finished = self.finished.max(sequence);
+        while self.hand.front().is_some_and(|(sequence, _)| *sequence <= self.finished) {
+            self.hand.pop_front();
+        }
         self.idle_since = Instant::now();
+    }
+
+    /// When the first of what is not done with was received.
+    fn oldest(&self) -> Option<UnixNanos> {
+        let waiting = || {
+            self.entries.iter().find_map(|entry| match entry {
+                Entry::Item(item) => Some(item.received()),
+                Entry::Handover { .. } | Entry::Barrier { .. } => None,
+            })
+        };
+        self.hand.front().map(|(_, received)| *received).or_else(waiting)
     }
 
     /// Whether its worker has nothing in hand.
@@ -530,6 +547,10 @@ fn only_one(parts: &[Vec<u32>]) -> Option<usize> {
 }
 
 impl Item {
+    fn received(&self) -> UnixNanos {
+        self.parcel.batch().received()
+    }
+
     /// The selected records of a parcel; `held` is the entry of the spool that has them too.
     pub(super) fn new(parcel: &Arc<Parcel>, selection: Selection, held: Option<u64>) -> Self {
         let batch = parcel.batch();

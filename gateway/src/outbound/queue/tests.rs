@@ -55,6 +55,19 @@ fn a_full_queue_sheds_its_oldest_and_counts_them() {
     assert_eq!(apps(&item(&queue, FIRST)), ["app-8"]);
 }
 
+#[test]
+fn what_is_in_hand_is_the_oldest_until_it_is_done_with() {
+    let queue = Queue::new(1 << 20);
+    assert_eq!(queue.oldest(), Duration::ZERO);
+    push(&queue, &parcel(&["a"], 10), Selection::All, false);
+    let age = queue.oldest();
+    assert!(age > Duration::ZERO);
+    let in_hand = item(&queue, FIRST);
+    assert!(queue.oldest() >= age);
+    queue.finish(FIRST, &in_hand);
+    assert_eq!(queue.oldest(), Duration::ZERO);
+}
+
 fn many_apps() -> Arc<Parcel> {
     let names: Vec<String> = (0..64).map(|i| format!("app-{i}")).collect();
     let refs: Vec<&str> = names.iter().map(String::as_str).collect();
