@@ -123,8 +123,11 @@ fn check(path: Option<&Path>) -> Ended {
         Ok(config) => config,
         Err(problems) => return refuse(&problems),
     };
-    run::check(&config)?;
+    let unused = run::check(&config)?;
     let name = path.map_or_else(|| "embedded defaults".into(), |p| p.display().to_string());
+    for what in unused {
+        writeln!(std::io::stderr(), "{name}: warning: {what}")?;
+    }
     writeln!(
         std::io::stdout(),
         "{name}: ok ({} sources, {} guests, {} routes, {} drains)",

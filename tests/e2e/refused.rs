@@ -171,7 +171,30 @@ fn certificates_of_a_source_that_cannot_be_used_are_named_by_run_and_check() {
     ] {
         scratch.write("logboom.toml", config(cert, key));
         for command in ["run", "check"] {
-            check_run(&scratch, &[command, "-c", "logboom.toml"], &[named]);
+            check_run(&scratch, &[command, "-c", "logboom.toml"], &["source \"tls\"", named]);
         }
     }
+}
+
+#[test]
+fn what_nothing_uses_is_named() {
+    let scratch = Scratch::new("unused");
+    let source = "data = \"data\"\n[[source]]\nname = \"in\"\nurl = \"syslog+udp://127.0.0.1:0\"\n";
+    let guest = "[[guest]]\nname = \"to\"\nuse = \"std:route\"\n\
+                 config = '{\"rules\": [{\"match\": {\"app\": \"*\"}, \"to\": [\"out\"]}]}'\n";
+    let route = "[[route]]\nname = \"out\"\nurl = \"stdout:\"\n";
+    let pipeline = "[[pipeline]]\nsources = [\"in\"]\n";
+    let warnings = |config: String| -> usize {
+        scratch.write("logboom.toml", config);
+        let ended = run_to_end(&["check", "-c", "logboom.toml"], scratch.path());
+        assert!(ended.status.success(), "{}", ended.stderr);
+        ended.stderr.lines().filter(|line| line.contains("warning: ")).count()
+    };
+    // The source and the route, and the guest too.
+    assert_eq!(warnings(format!("{source}{route}")), 2);
+    assert_eq!(warnings(format!("{source}{route}{guest}")), 3);
+    assert_eq!(warnings(format!("{source}{route}{pipeline}routes = [\"out\"]\n")), 0);
+    // A router's route is used.
+    assert_eq!(warnings(format!("{source}{route}{guest}{pipeline}guests = [\"to\"]\n")), 0);
+    assert_eq!(warnings(format!("{source}[[drain]]\napp = \"*\"\nurl = \"stdout:\"\n")), 0);
 }

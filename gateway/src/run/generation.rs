@@ -87,7 +87,10 @@ impl Plan {
             drains.push((drain.app.clone(), endpoints.index(&drain.destination, order)?));
         }
         endpoints.share_memory(config.limits.memory);
-        let servers = config.sources.iter().map(|source| tls.server(source));
+        let servers = config.sources.iter().map(|source| {
+            let owner = || format!("source {:?}", source.name);
+            tls.server(source).map_err(|cause| StartError::Tls { owner: owner(), cause })
+        });
         let servers = servers.collect::<Result<_, _>>()?;
         Ok(Self { settings: endpoints.settings, servers, routes, drains, guests, routes_of })
     }
@@ -162,9 +165,13 @@ impl Endpoints<'_> {
         if index == next {
             let default = if config.spool.enabled { WhenFull::Spool } else { WhenFull::Shed };
             let connections = max_connections.unwrap_or(config.limits.max_connections);
+            let canonical = url.canonical.clone();
+            let owner = || format!("destination {canonical}");
+            let tls = self.tls.client(&url.kind, tls);
+            let tls = tls.map_err(|cause| StartError::Tls { owner: owner(), cause })?;
             self.settings.push(DestinationSettings {
-                canonical: url.canonical.clone(),
-                tls: self.tls.client(&url.kind, tls)?,
+                canonical,
+                tls,
                 kind: url.kind.clone(),
                 connections_max: usize::from(connections),
                 queue_bytes_max: config.limits.queue,

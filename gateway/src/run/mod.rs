@@ -16,6 +16,7 @@ mod guests;
 mod operate;
 mod reload;
 mod replay;
+mod unused;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -49,6 +50,7 @@ pub use guests::standard_guest;
 use operate::{InForce, Operator};
 pub use reload::ReloadError;
 use replay::Replays;
+use unused::unused;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +112,13 @@ pub enum StartError {
     #[error("{0}; choose another [spool] path, or set [spool] enabled = false")]
     Spool(#[from] logboom_spool::OpenError),
     /// TLS files cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("{owner}: {cause}")]
+    Tls {
+        /// The source or the destination that they are for.
+        owner: String,
+        /// Why not.
+        cause: TlsError,
+    },
     /// Metrics cannot be recorded.
     #[error("metrics cannot be recorded: {0}")]
     Metrics(String),
@@ -184,6 +191,7 @@ pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Gateway,
     let data = |cause| StartError::Data { path: config.data.display().to_string(), cause };
     std::fs::create_dir_all(&config.data).map_err(data)?;
     let guests = guests::load(&config, Some(config.data.join("compiled")), &[])?;
+    unused(&config, &guests).iter().for_each(|what| tracing::warn!("{what}"));
     let control_at = config.control.listen;
     let control_fail = |cause| StartError::Control { address: control_at, cause };
     let control_listener = TcpListener::bind(control_at).await.map_err(control_fail)?;
@@ -419,13 +427,16 @@ impl Standing {
     }
 }
 
-/// Checks a configuration as `start` would, but opens no socket and delivers nothing.
+/// Checks a configuration as `start` would, but opens no socket and delivers nothing. Gives a sentence
+/// for each part of it that nothing uses.
 ///
 /// # Errors
 /// [`StartError`] on guests and certificates: what the configuration's own check cannot see.
-pub fn check(config: &Config) -> Result<(), StartError> {
+pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     let loaded = guests::load(config, None, &[])?;
-    generation::check(config, loaded)
+    let unused = unused(config, &loaded);
+    generation::check(config, loaded)?;
+    Ok(unused)
 }
 
 /// Installs the metrics recorder of the process.

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::generation::Plan;
 use super::guests;
+use super::unused::unused;
 use super::{Force, Gateway, InForce, Source, Standing, StartError, serve};
 use crate::config::{Config, Problems};
 use crate::ingest;
@@ -53,6 +54,7 @@ impl Gateway {
         let loaded =
             tokio::task::spawn_blocking(move || guests::load(&loading.0, cache, &loading.1));
         let loaded = loaded.await.map_err(ReloadError::Guests)??;
+        unused(&config, &loaded).iter().for_each(|what| tracing::warn!("{what}"));
         let mut plan = Plan::new(&config, loaded.clone(), &standing.tls)?;
         let servers = std::mem::take(&mut plan.servers);
         let mut bound = bind_new(&config, force)?;
