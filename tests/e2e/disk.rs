@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use logboom_tests::faults::{FaultFs, small_disk};
 use logboom_tests::oracle::{
-    Collector, Producer, ProducerOptions, Verdict, durable_configuration, judge, judge_at_rest,
+    Collector, Producer, ProducerOptions, Verdict, configuration, judge, judge_at_rest,
 };
 use logboom_tests::{Gateway, Scratch, binary, free_port, wait_until};
 
@@ -25,8 +25,8 @@ impl Stage {
     fn new(name: &str) -> Self {
         let (scratch, collector, relp) =
             (Scratch::new(name), Collector::start(SEED, APPS), free_port());
-        let config =
-            format!("[limits]\nqueue = \"1MiB\"\n{}", durable_configuration(relp, &collector));
+        let config = configuration(relp, &collector, "disk");
+        let config = format!("[limits]\nqueue = \"1MiB\"\n{config}");
         let address = SocketAddr::from(([127, 0, 0, 1], relp));
         Self { scratch, collector, address, config }
     }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use logboom_gateway::load::LoadUrl;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::scratch::{Scratch, profile_folder, wait_for};
-use crate::{Ledger, Metrics, http};
+use crate::{Ledger, Metrics, http, pause};
 
 /// The binary under test: `LOGBOOM_BIN`, or the one that stands beside this executable.
 ///
@@ -121,6 +122,13 @@ impl Gateway {
     /// Writes another configuration, which it is to notice by itself.
     pub fn rewrite(&self, scratch: &Scratch, config: &str) {
         scratch.write("logboom.toml", complete(scratch, config));
+    }
+
+    /// Stops it for so long, and lets it go on.
+    pub fn stand_still(&self, time: Duration) {
+        signal(self.pid(), Signal::STOP);
+        pause(time);
+        signal(self.pid(), Signal::CONT);
     }
 
     /// Ends it by SIGKILL, which leaves it no time for anything.

@@ -12,9 +12,9 @@
 mod collector;
 mod producer;
 
-/// A configuration from RELP to the collector, durable before it is acknowledged.
+/// A configuration from RELP to the collector, with this `durability`.
 #[must_use]
-pub fn durable_configuration(relp: u16, collector: &Collector) -> String {
+pub fn configuration(relp: u16, collector: &Collector, durability: &str) -> String {
     format!(
         r#"
 [spool]
@@ -33,7 +33,7 @@ when_full = "spool"
 [[pipeline]]
 sources = ["relp"]
 routes = ["out"]
-durability = "disk"
+durability = "{durability}"
 "#,
         collector.url()
     )

@@ -121,6 +121,46 @@ fn a_full_disk_refuses_goes_on_draining_and_takes_again() {
     assert!(spool.append(b"taken", &[want(a, 1, true)], None).is_some());
 }
 
+#[test]
+fn a_full_disk_takes_again_only_with_room_for_a_segment() {
+    let sim = Sim::new(15);
+    let mut spool = Stepped::open(&sim, small());
+    let (a, room) = (spool.shared.destination("a"), 12 * 4096);
+    sim.set_room(Some(room));
+    while spool.append(&[9; 700], &[want(a, 1, true)], None).is_some() {
+        spool.step();
+    }
+    for (more, state) in [(1, State::Full), (4096, State::Full), (8192, State::Good)] {
+        sim.set_room(Some(room + more));
+        spool.step();
+        assert_eq!(spool.shared.lock().state, state, "{more}");
+    }
+}
+
+#[test]
+fn what_a_start_reads_of_sealed_segments_does_not_grow_with_their_entries() {
+    let calls = [(1_u8, 20), (2, 700)].map(|(seed, bytes)| {
+        let sim = Sim::new(u64::from(seed));
+        let mut spool = Stepped::open(&sim, small());
+        let a = spool.shared.destination("a");
+        let mut entries = 0;
+        while spool.shared.stats().segments < 6 {
+            spool.append(&vec![seed; bytes], &[want(a, 1, false)], None).unwrap();
+            spool.step();
+            entries += 1;
+        }
+        spool.close();
+        let sim = sim.kill();
+        let before = sim.calls();
+        let spool = Stepped::open(&sim, small());
+        assert_eq!(spool.shared.waiting(a).lag_records, entries);
+        (entries, sim.calls() - before)
+    });
+    let [(many, of_many), (few, of_few)] = calls;
+    assert!(many >= 2 * few, "{many}, {few}");
+    assert_eq!(of_many, of_few);
+}
+
 type Files = Vec<(PathBuf, Vec<u8>)>;
 
 /// The segments of a small spool: entries of one group each, some in sealed segments.
