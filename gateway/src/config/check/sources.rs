@@ -170,7 +170,12 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
     let (no_http, no_grpc) = ("it is no HTTP", "it is no gRPC");
     let no_requests = "it has no requests";
     let tokens = raw.tokens.first().map(|(name, _)| name.span().start);
-    let uses: [Use; 26] = [
+    let strict = raw.strict.as_ref().map(|strict| strict.span().start);
+    let no_syslog = "its records are no syslog";
+    let uses: [Use; 29] = [
+        ("format", text(&raw.format), !is_grpc, no_syslog),
+        ("strict", strict, !is_grpc, no_syslog),
+        ("oversize", text(&raw.oversize), !is_relp, "a record beyond the limit ends its session"),
         ("framing", text(&raw.framing), is_stream, own_framing),
         ("compression", text(&raw.compression), is_syslog, "only syslog is compressed that way"),
         ("frame_timeout", text(&raw.frame_timeout), !is_datagrams, "each datagram is one frame"),
