@@ -118,6 +118,48 @@ fn records_in(bytes: &[u8]) -> Vec<(String, u64)> {
     records.collect()
 }
 
+/// One connection takes less than is sent, so more of them bring more.
+#[test]
+fn a_pool_that_grows_stays_within_its_cap_and_keeps_the_order_of_each_app() {
+    const APPS: usize = 64;
+    const PER_SECOND: u64 = 150;
+    let scratch = Scratch::new("growth");
+    let cage = Cage::new(Behaviour::Slow(10_000));
+    cage.keep();
+    let (drains, apps) = drains_to(&cage, APPS);
+    // The queue is small, so that little is in hand when lanes move; the spool has the rest.
+    let config = zoo::configuration(&drains, "", CAP)
+        .replace("[limits]\n", "[limits]\nqueue = \"1MiB\"\n")
+        .replace("\"16MiB\"", "\"192MiB\"");
+    let gateway = Gateway::start(&scratch, &config);
+    let keeper = Keeper::start(gateway.source("tcp"), apps, Pace::Steady(PER_SECOND));
+    wait_until("a second connection", || cage.most_open() > 1);
+    // Growth goes on while there is more to send than is taken.
+    let before = keeper.sent();
+    wait_until("more records", || keeper.sent() >= before + 3 * PER_SECOND * APPS as u64);
+    let (sent, _) = keeper.finish();
+    wait_until("all booked as delivered", || {
+        gateway.ledger().destination("syslog+tcp", "delivered") == sent
+    });
+    // What the kernel has acknowledged is still to be read.
+    wait_until("all of them", || cage.records() >= sent);
+    let (accepted, most) = (cage.accepted(), cage.most_open());
+    eprintln!("{sent} records, {accepted} connections, {most} at once");
+    assert!((2..=CAP).contains(&most), "{most} connections at once, {CAP} allowed");
+    let mut next: BTreeMap<_, u64> = BTreeMap::new();
+    for (_, record) in cage.take_kept() {
+        for (app, number) in records_in(&record) {
+            let next = next.entry(app.clone()).or_default();
+            assert_eq!(number, *next, "{app}: lost, twice or out of order");
+            *next += 1;
+        }
+    }
+    assert_eq!(next.values().sum::<u64>(), sent);
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
+    assert_eq!(ledger.destination_drops("syslog+tcp"), []);
+}
+
 /// Some requests are answered and followed by a GOAWAY, some are taken and get a GOAWAY for an answer.
 #[test]
 fn what_a_goaway_leaves_without_an_answer_comes_again_under_its_key() {
