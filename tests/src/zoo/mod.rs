@@ -280,6 +280,15 @@ impl Cage {
         self.open();
     }
 
+    /// As [`reopen`](Self::reopen), mended or fallen ill.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn reopen_as(&mut self, behaviour: Behaviour) {
+        self.behaviour = behaviour;
+        self.open();
+    }
+
     /// Records that came.
     #[must_use]
     pub fn records(&self) -> u64 {
