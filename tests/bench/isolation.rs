@@ -5,11 +5,15 @@
 //! cargo bench -p logboom-tests --bench isolation -- [--runs 3]
 //! ```
 //!
-//! Fifty healthy destinations and twelve apps more, whose records go to healthy stand-ins first and to
+//! Fifty healthy destinations and some apps more, whose records go to healthy stand-ins first and to
 //! one destination of each sick kind then, so that the load is the same: at a steady pace, of which
 //! the latency from sender to destination is taken, and as fast as it goes. All of it runs in one
 //! process beside the gateway, on the same cores.
+//!
+//! It exits with 1 where, by the medians of the runs at the steady pace, the healthy ones among the
+//! sick keep less than 0.95 of their throughput, or their p99 is beyond 1.2 times what it was alone.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use logboom_tests::zoo::{self, Behaviour, Cage, Keeper, Pace};
@@ -25,6 +29,11 @@ const STEADY: Duration = Duration::from_secs(10);
 /// Of each app, as fast as it goes.
 const FAST: u64 = 20_000;
 
+/// Least part of the throughput that is to be kept, at the steady pace.
+const KEPT_MIN: f64 = 0.95;
+/// Most that the p99 may be of what it was alone, at the steady pace.
+const P99_MAX: f64 = 1.2;
+
 /// What the healthy ones saw in one phase.
 #[derive(Debug)]
 struct Seen {
@@ -34,12 +43,15 @@ struct Seen {
     fast_per_second: f64,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let mut runs = 3;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--runs" => runs = args.next().and_then(|n| n.parse().ok()).expect("--runs NUMBER"),
+            "--runs" => {
+                let number = args.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0);
+                runs = number.expect("--runs NUMBER");
+            }
             // What `cargo bench` adds.
             "--bench" => {}
             other => panic!("unknown argument `{other}`: there is --runs NUMBER"),
@@ -50,8 +62,11 @@ fn main() {
         "| run | steady pace kept | p50 alone, among | p99 alone, among | p99 | fastest kept |"
     );
     println!("|---|---|---|---|---|---|");
+    let (mut kept, mut p99) = (Vec::new(), Vec::new());
     for number in 1..=runs {
         let (alone, among) = run();
+        kept.push(among.per_second / alone.per_second);
+        p99.push(f64::from(among.p99) / f64::from(alone.p99));
         println!(
             "| {number} | {:.3} | {:.2}, {:.2} | {:.2}, {:.2} | {:.2} x | {:.2} |",
             among.per_second / alone.per_second,
@@ -63,6 +78,21 @@ fn main() {
             among.fast_per_second / alone.fast_per_second,
         );
     }
+    let (kept, p99) = (median(kept), median(p99));
+    let is_isolated = kept >= KEPT_MIN && p99 <= P99_MAX;
+    println!(
+        "medians: {kept:.3} of the steady pace kept, {KEPT_MIN} demanded; p99 {p99:.2} x, {P99_MAX} \
+         allowed: {}",
+        if is_isolated { "held" } else { "NOT HELD" }
+    );
+    if is_isolated { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The one in the middle; of an even number the mean of the two there.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
 }
 
 fn run() -> (Seen, Seen) {

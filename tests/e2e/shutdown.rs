@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use logboom_tests::zoo::{Behaviour, Cage};
 use logboom_tests::{Gateway, Scratch, free_port, wait_until};
 
 /// A gateway with one TCP source whose records all go to `url`.
@@ -60,6 +62,67 @@ fn a_blocked_destination_leaves_a_ledger_that_balances() {
     let accepted = ledger.destination("syslog+tcp", "accepted");
     assert_eq!(ledger.destination("syslog+tcp", "spooled"), accepted);
     assert_eq!(ledger.destination_drops("syslog+tcp"), []);
+}
+
+#[test]
+fn a_destination_that_never_reads_ends_with_the_deadline_and_what_is_left_is_in_the_spool() {
+    const RECORDS: u64 = 20_000;
+    /// `limits.shutdown` and what is allowed beyond it for the spool.
+    const DEADLINE: Duration = Duration::from_secs(1 + 5);
+    /// For a machine that has other things to do.
+    const SLACK: Duration = Duration::from_secs(15);
+    let scratch = Scratch::new("shutdown-never-reads");
+    let mut cage = Cage::new(Behaviour::NeverReads);
+    let config = config(&cage.url(), "spool");
+    let first = Gateway::start(&scratch, &config);
+    let mut stream = TcpStream::connect(first.source("tcp")).expect("connected");
+    // More than the kernel takes for a peer that does not read, so that a write is under way.
+    let pad = "x".repeat(500);
+    for number in 0..RECORDS {
+        writeln!(stream, "<14>1 2026-11-21T05:44:01Z host app - - - number {number} {pad}")
+            .expect("sent");
+    }
+    wait_until("a queue that has spilled into the spool", || {
+        let ledger = first.ledger();
+        ledger.source("tcp", "received") == RECORDS
+            && ledger.source("tcp", "in_pipeline") == 0
+            && ledger.destination("syslog+tcp", "spooled") > 0
+    });
+    assert_eq!(cage.accepted(), 1);
+    let began = Instant::now();
+    let ledger = first.shutdown();
+    let took = began.elapsed();
+    assert!(took < DEADLINE + SLACK, "shutdown took {took:?}");
+    ledger.assert_balanced();
+    assert_eq!(ledger.destination_drops("syslog+tcp"), []);
+    // What the peer's kernel has acknowledged is delivered, by the word of plain TCP.
+    let delivered = ledger.destination("syslog+tcp", "delivered");
+    let spooled = ledger.destination("syslog+tcp", "spooled");
+    assert_eq!(delivered + spooled, RECORDS);
+    assert!(
+        delivered < RECORDS / 2,
+        "{delivered} of {RECORDS} were taken although nobody read them"
+    );
+
+    cage.close();
+    cage.reopen_as(Behaviour::Healthy);
+    cage.keep();
+    let second = Gateway::start(&scratch, &config);
+    wait_until("all that was left", || {
+        second.ledger().destination("syslog+tcp", "delivered") == spooled
+    });
+    wait_until("all of it read", || cage.records() >= spooled);
+    let numbers = cage.take_kept().into_iter().map(|(_, record)| {
+        let text = String::from_utf8(record).expect("UTF-8");
+        let number = text.split("number ").nth(1).and_then(|rest| rest.split(' ').next());
+        number.and_then(|number| number.parse().ok()).expect("a number")
+    });
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(delivered..RECORDS), "not all of it, each once");
+    let ledger = second.shutdown();
+    ledger.assert_balanced();
+    assert_eq!(ledger.destination("syslog+tcp", "recovered"), spooled);
 }
 
 #[test]

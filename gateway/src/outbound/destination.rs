@@ -34,6 +34,9 @@ const GROW_PAUSE: Duration = Duration::from_secs(60);
 /// Time beyond a shutdown's deadline for what is left to go to disk.
 pub const SPOOL_GRACE: Duration = Duration::from_secs(5);
 
+/// A connection without work for this long is closed.
+pub const IDLE: Duration = Duration::from_secs(30);
+
 /// How a destination is set up.
 #[derive(Clone, Debug)]
 pub struct DestinationSettings {
@@ -55,6 +58,8 @@ pub struct DestinationSettings {
     pub guarded: bool,
     /// Time for one request to be answered.
     pub attempt: Duration,
+    /// How long a connection without work stays open.
+    pub idle: Duration,
 }
 
 /// A destination in service.

@@ -37,7 +37,7 @@ use logboom_record::{Batch, Receipt, Selection};
 use logboom_spool::{AppendError, Spool, Want};
 
 pub use breaker::BreakerState;
-pub use destination::{Destination, DestinationSettings, SPOOL_GRACE};
+pub use destination::{Destination, DestinationSettings, IDLE, SPOOL_GRACE};
 pub use entry::{Entry, EntryError, destination_key};
 pub use losses::Losses;
 pub use marked::{Marked, NAME as MARKS};

@@ -63,6 +63,7 @@ impl Stage {
             tls: None,
             guarded: false,
             attempt: Duration::from_secs(5),
+            idle: IDLE,
         };
         Destination::start(settings, Arc::clone(&self.book), Arc::clone(&self.common))
     }
@@ -132,6 +133,40 @@ async fn lines_that_wait_for_a_handover_leave_the_runtime_to_others() {
     push(&destination, parcel(&apps, 200, None)).await;
     let all = stage.book.accepted.get();
     until("all delivered", || stage.book.delivered.get() == all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_close_and_a_pool_that_grew_is_one_line_again() {
+    const QUEUE: usize = 1 << 20;
+    let stage = Stage::new("idle");
+    let url = format!("syslog+tcp://127.0.0.1:{}", slow_closer().await);
+    let destination = stage.destination(&url, WhenFull::Block, QUEUE);
+    let apps: Vec<String> = (0..64).map(|i| format!("app{i}")).collect();
+    let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
+    let book = &stage.book;
+    // Each line has its part of a quarter of the queue in hand.
+    let has_lines = |count| destination.queue.hand_bytes_max() == QUEUE / 4 / count;
+
+    push(&destination, parcel(&apps, 10, None)).await;
+    for line in destination.queue.grow(8) {
+        destination.employ(line);
+    }
+    push(&destination, parcel(&apps, 10, None)).await;
+    until("two connections", || book.connections.get() == 2).await;
+    assert!(has_lines(2));
+
+    let settings = (*destination.settings()).clone();
+    destination.change(DestinationSettings { idle: Duration::from_millis(100), ..settings });
+    push(&destination, parcel(&apps, 10, None)).await;
+    until("no connection", || book.connections.get() == 0).await;
+    until("one line", || has_lines(1)).await;
+    assert_eq!(book.delivered.get(), book.accepted.get());
+
+    let before = book.connects.get();
+    push(&destination, parcel(&apps, 10, None)).await;
+    until("all delivered", || book.delivered.get() == book.accepted.get()).await;
+    assert_eq!(book.connects.get(), before + 1);
+    assert_eq!((stage.dropped(), book.imbalance()), (vec![], 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

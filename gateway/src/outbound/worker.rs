@@ -9,8 +9,6 @@ use super::hand::{Hand, Outcome, Progress};
 use super::queue::{Item, LineKey, Popped};
 use crate::telemetry::ledger::{AttemptOutcome, DropReason};
 
-/// A connection without work for this long is closed.
-const IDLE: Duration = Duration::from_secs(30);
 /// A connection that lasts this long is a good one.
 const SETTLED: Duration = Duration::from_secs(1);
 /// A line opens a connection at most this often: destinations that end theirs with every answer would
@@ -133,14 +131,15 @@ impl Worker {
             since => since,
         };
         self.idle_since = idle_since;
-        let idle_until = idle_since.map_or_else(far_away, |since| since + IDLE);
+        let idle = self.destination.settings().idle;
+        let idle_until = idle_since.map_or_else(far_away, |since| since + idle);
         // All three are cancel safe.
         let news = tokio::select! {
             () = work => return true,
             news = connector.news(&mut self.progress) => news,
             () = tokio::time::sleep_until(idle_until) => {
                 self.finish().await;
-                self.destination.queue.shrink(IDLE);
+                self.destination.queue.shrink(idle);
                 return true;
             }
         };

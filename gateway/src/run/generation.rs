@@ -16,7 +16,7 @@ use super::guests::{Loaded, route_of};
 use super::{Standing, StartError};
 use crate::config::{Config, DestinationUrl, Durability, Guard, TlsFiles, WhenFull};
 use crate::net::{Cidr, Network, Policy, Resolver, TlsServer};
-use crate::outbound::{Common, Destination, DestinationSettings};
+use crate::outbound::{Common, Destination, DestinationSettings, IDLE};
 use crate::pipeline::{Pipeline, Slot};
 use crate::route::Table;
 
@@ -179,6 +179,7 @@ impl Endpoints<'_> {
                 when_full: when_full.unwrap_or(default),
                 guarded: config.network.guard == Guard::All,
                 attempt: config.limits.attempt,
+                idle: IDLE,
             });
         }
         Ok(index)

@@ -21,6 +21,7 @@ pub(super) fn syslog(
     let mut count = 0;
     while frame(&mut reader, &mut record)? {
         note(books, &record);
+        books.keep("", &record);
         count += 1;
         if behaviour == Behaviour::ResetsEach(count) {
             return reset();
@@ -51,6 +52,16 @@ fn note(books: &Books, record: &[u8]) {
     books.records.fetch_add(1, Ordering::Relaxed);
     if let Some(latency) = keeper::latency(record) {
         books.latencies.lock().expect("books").push(latency);
+    }
+}
+
+/// Notes a request of HTTP/2 and its records, in frames (logplex) or lines.
+pub(super) fn note_body(books: &Books, key: &str, mut body: &[u8]) {
+    books.requests.fetch_add(1, Ordering::Relaxed);
+    books.keep(key, body);
+    let mut record = Vec::new();
+    while let Ok(true) = frame(&mut body, &mut record) {
+        note(books, &record);
     }
 }
 

@@ -4,6 +4,7 @@
 //! behaves in one way, counts what it gets and how many connections are open to it at once.
 
 mod behaviour;
+mod http2;
 mod keeper;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,11 @@ pub enum Behaviour {
     HttpEndless,
     /// HTTP: reads and never answers.
     HttpSilent,
+    /// HTTP/2: says GOAWAY on each connection with so many requests, by turns behind the answer to the
+    /// last one and in place of it.
+    Http2GoesAway(u64),
+    /// HTTP/2: its window is 0 and stays so, which lets no body through.
+    Http2NoWindow,
 }
 
 /// One of each kind that goes wrong.
@@ -72,6 +78,8 @@ pub fn sick(certificates: &Certificates) -> Vec<(&'static str, Cage)> {
         ("http-closes-midway", Cage::new(Behaviour::HttpClosesMidway)),
         ("http-endless", Cage::new(Behaviour::HttpEndless)),
         ("http-silent", Cage::new(Behaviour::HttpSilent)),
+        ("http2-goaway", Cage::new(Behaviour::Http2GoesAway(100))),
+        ("http2-no-window", Cage::new(Behaviour::Http2NoWindow)),
         ("tls-expired", Cage::with_tls(Behaviour::Healthy, &certificates.expired)),
         ("tls-wrong-name", Cage::with_tls(Behaviour::HttpHealthy, &certificates.wrong_name)),
     ]
@@ -112,7 +120,11 @@ impl Behaviour {
                 | Self::HttpClosesMidway
                 | Self::HttpEndless
                 | Self::HttpSilent
-        )
+        ) || self.is_http2()
+    }
+
+    fn is_http2(self) -> bool {
+        matches!(self, Self::Http2GoesAway(_) | Self::Http2NoWindow)
     }
 }
 
@@ -136,7 +148,10 @@ struct Books {
     accepted: AtomicU64,
     failed_handshakes: AtomicU64,
     requests: AtomicU64,
+    goaways: AtomicU64,
     records: AtomicU64,
+    keeps: AtomicBool,
+    kept: Mutex<Vec<(String, Vec<u8>)>>,
     /// Microseconds from sending to arrival, of each record since the last look.
     latencies: Mutex<Vec<u32>>,
     /// Those open, so that they can be ended.
@@ -234,7 +249,11 @@ impl Cage {
             (true, false) => "http",
             (true, true) => "https",
         };
-        let path = if self.behaviour.is_http() { "/logs" } else { "" };
+        let path = match self.behaviour {
+            behaviour if behaviour.is_http2() => "/logs?http=2",
+            behaviour if behaviour.is_http() => "/logs",
+            _ => "",
+        };
         format!("{scheme}://{}{path}", self.address)
     }
 
@@ -261,6 +280,15 @@ impl Cage {
         self.open();
     }
 
+    /// As [`reopen`](Self::reopen), mended or fallen ill.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn reopen_as(&mut self, behaviour: Behaviour) {
+        self.behaviour = behaviour;
+        self.open();
+    }
+
     /// Records that came.
     #[must_use]
     pub fn records(&self) -> u64 {
@@ -271,6 +299,27 @@ impl Cage {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.books.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections on which it has said GOAWAY.
+    #[must_use]
+    pub fn goaways(&self) -> u64 {
+        self.books.goaways.load(Ordering::Relaxed)
+    }
+
+    /// Keeps what comes from here on, for [`take_kept`](Self::take_kept).
+    pub fn keep(&self) {
+        self.books.keeps.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes what was kept, in the order in which it was read: of HTTP/2 the idempotency key and body of
+    /// each request, else each record, without a key.
+    ///
+    /// # Panics
+    /// When a thread of the destination did.
+    #[must_use]
+    pub fn take_kept(&self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.books.kept.lock().expect("books"))
     }
 
     /// Connections that were accepted.
@@ -339,6 +388,12 @@ impl Books {
         self.accepted.fetch_add(1, Ordering::Relaxed)
     }
 
+    fn keep(&self, key: &str, bytes: &[u8]) {
+        if self.keeps.load(Ordering::Relaxed) {
+            self.kept.lock().expect("books").push((key.to_owned(), bytes.to_vec()));
+        }
+    }
+
     fn leave(&self, number: u64) {
         self.streams.lock().expect("books").retain(|&(its, _)| its != number);
         self.open.fetch_sub(1, Ordering::SeqCst);
@@ -376,8 +431,11 @@ fn serve(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     behaviour: Behaviour,
-    books: &Books,
+    books: &Arc<Books>,
 ) -> io::Result<()> {
+    if behaviour.is_http2() {
+        return http2::http2(stream, behaviour, books);
+    }
     // A second handle, since that of the wire is lent out; to reset by.
     let handle = stream.try_clone()?;
     let reset = || SockRef::from(&handle).set_linger(Some(Duration::ZERO));

@@ -125,6 +125,29 @@ fn curl_sees_what_the_http_ones_do() {
 }
 
 #[test]
+fn curl_sees_what_the_http2_ones_do() {
+    if is_missing(PeerKind::Curl) {
+        return;
+    }
+    let known = ["--http2-prior-knowledge"];
+    let leaves = Cage::new(Behaviour::Http2GoesAway(1));
+    leaves.keep();
+    let (code, head) =
+        curl(&leaves, &["--http2-prior-knowledge", "--header", "Idempotency-Key: a"]);
+    assert!(code == 0 && head.starts_with("HTTP/2 200"), "{code}: {head}");
+    assert_ne!(curl(&leaves, &known).0, 0, "there was an answer");
+    assert_eq!((leaves.goaways(), leaves.requests(), leaves.records()), (2, 2, 8));
+    let kept = leaves.take_kept();
+    let keys: Vec<_> = kept.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["a", ""]);
+    assert!(kept.iter().all(|(_, body)| body == frames(4).as_bytes()));
+
+    let shut = Cage::new(Behaviour::Http2NoWindow);
+    assert_eq!(curl(&shut, &known).0, 28);
+    assert_eq!((shut.accepted(), shut.requests(), shut.records()), (1, 0, 0));
+}
+
+#[test]
 fn curl_takes_a_good_certificate_and_refuses_the_bad() {
     if is_missing(PeerKind::Curl) {
         return;
