@@ -1,9 +1,11 @@
-//! Delivery: what waits for a destination outlives the destination, the queue, and the process.
+//! Delivery: what waits for a destination outlives the destination, the queue, and the process; what
+//! metrics say of it.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use logboom_tests::{Gateway, Scratch, free_port, wait_for, wait_until};
 
@@ -265,5 +267,99 @@ fn a_destination_that_only_waits_is_never_called_by_more_than_one_connection() {
         listener.set_nonblocking(false).expect("set");
         drop(stream);
     }
+    gateway.shutdown().assert_balanced();
+}
+
+/// What a metric says of the destination whose name has this part.
+fn of_destination(gateway: &Gateway, name: &str, part: &str) -> f64 {
+    let all = gateway.metrics().by_label(&format!("logboom_outbound_{name}"), "destination");
+    let found: Vec<_> = all.iter().filter(|(destination, _)| destination.contains(part)).collect();
+    assert_eq!(found.len(), 1, "{name} of {part}: {all:?}");
+    *found[0].1
+}
+
+#[test]
+fn metrics_tell_what_waits_for_a_destination_that_is_down_and_that_nothing_does_after() {
+    const BYTES: f64 = 180.0;
+    let scratch = Scratch::new("delivery-metrics");
+    let port = free_port();
+    let url = format!("syslog+tcp://127.0.0.1:{port}?framing=lf");
+    // One that is well, beside it.
+    let more =
+        format!("\n[[drain]]\napp = \"*\"\nurl = \"file://{}\"", scratch.join("well").display());
+    let gateway = Gateway::start(&scratch, &config(&url, &more));
+    let down = |name: &str| of_destination(&gateway, name, "syslog+tcp");
+    let well = |name: &str| of_destination(&gateway, name, "file:");
+    let began = Instant::now();
+    send(&gateway, 0, 10, 1);
+    gateway_has(&gateway, 10);
+    wait_until("an open breaker", || down("breaker_open") > 0.5);
+    let (first, age) = (down("queue_bytes"), down("oldest_seconds"));
+    assert!(first >= 10.0 * BYTES, "{first} bytes of ten records");
+    assert!(age > 0.0 && age <= began.elapsed().as_secs_f64(), "the oldest has waited {age} s");
+    wait_until("its age to grow", || down("oldest_seconds") >= age + 0.1);
+    send(&gateway, 10, 10, 1);
+    gateway_has(&gateway, 20);
+    let both = down("queue_bytes");
+    assert!(both >= first + 10.0 * BYTES, "{first} bytes, then {both}");
+    assert_eq!([down("connections"), down("connects_total")], [0.0, 0.0]);
+    assert_eq!(down("records_in_flight"), 20.0);
+    let failed = gateway.ledger().failures("syslog+tcp");
+    assert!(failed >= 3 && down("attempts_total") >= failed as f64, "{failed} attempts");
+    let wells = ["breaker_open", "oldest_seconds", "queue_bytes", "records_in_flight"];
+    wait_until("the other one to have all", || well("records_delivered_total") == 20.0);
+    assert_eq!(wells.map(well), [0.0; 4], "{wells:?}");
+
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port");
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut reader = stream.try_clone().expect("a handle");
+    let read = thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    // It closes when a connection has lasted for a second and goes on delivering.
+    let mut sent = 20;
+    wait_until("a closed breaker", || {
+        send(&gateway, sent, 1, 1);
+        sent += 1;
+        down("breaker_open") < 0.5
+    });
+    gateway.settle("tcp", sent as u64);
+    assert_eq!(wells.map(down), [0.0; 4], "{wells:?}");
+    assert_eq!([down("connections"), down("connects_total")], [1.0, 1.0]);
+    stream.shutdown(Shutdown::Both).expect("shut down");
+    read.join().expect("a reader").expect("read");
+    wait_until("its end to be seen", || down("connections") == 0.0);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn metrics_tell_what_waits_in_the_spool_and_that_nothing_does_after() {
+    const COUNT: usize = 20_000;
+    const SEGMENT: f64 = (1 << 20) as f64;
+    let scratch = Scratch::new("delivery-spool-metrics");
+    let port = free_port();
+    let url = format!("syslog+tcp://127.0.0.1:{port}?framing=lf");
+    let more = "[spool]\nmax = \"64MiB\"\nsegment = \"1MiB\"";
+    let gateway = Gateway::start(&scratch, &config(&url, more));
+    let of = |name: &str| gateway.metrics().sum(&format!("logboom_{name}"), &[]);
+    send(&gateway, 0, COUNT, 1);
+    gateway_has(&gateway, COUNT);
+    let spooled = wait_for("records that are on disk alone", || {
+        let (spooled, bytes) = (of("outbound_records_spooled"), of("outbound_queue_bytes"));
+        // What is read from the spool into the queue meanwhile is in both for a moment.
+        let in_memory = (COUNT as f64 - spooled) * 180.0;
+        (spooled > 5_000.0 && bytes >= in_memory).then_some(spooled)
+    });
+    let queued = of("outbound_queue_bytes");
+    assert!(queued < 2.0 * SEGMENT, "{queued} bytes in a queue of 1 MiB");
+    let (bytes, segments) = (of("spool_bytes"), of("spool_segments"));
+    assert!(bytes >= spooled * 180.0 && bytes <= segments * SEGMENT, "{bytes} of {segments}");
+    assert!(segments >= 2.0 && bytes > SEGMENT, "{bytes} of {segments}");
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port");
+    assert_eq!(collect(&listener, COUNT).len(), COUNT);
+    gateway.settle("tcp", COUNT as u64);
+    let names = ["outbound_records_spooled", "outbound_queue_bytes", "outbound_oldest_seconds"];
+    assert_eq!(names.map(of), [0.0; 3], "{names:?}");
+    wait_until("a spool of one segment", || {
+        of("spool_segments") <= 1.0 && of("spool_bytes") <= SEGMENT
+    });
     gateway.shutdown().assert_balanced();
 }

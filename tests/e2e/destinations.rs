@@ -1,11 +1,13 @@
-//! rsyslog and syslog-ng as destinations that write files, compared byte by byte with what was sent.
+//! rsyslog and syslog-ng as destinations that write files, compared byte by byte with what was sent;
+//! records that are too large for a datagram.
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 
 use logboom_tests::day::Random;
 use logboom_tests::{
-    Gateway, Peer, PeerKind, Scratch, free_port, is_missing, rsyslog, syslog_ng, wait_until,
+    DEADLINE, Gateway, Peer, PeerKind, Scratch, free_port, is_missing, rsyslog, syslog_ng,
+    wait_until,
 };
 
 pub(crate) const MESSAGES: usize = 2_000;
@@ -188,4 +190,46 @@ log {{ source(in); destination(raw); }};
             ),
         )
     });
+}
+
+#[test]
+fn a_record_too_large_for_a_datagram_is_dropped_by_its_reason_and_never_cut() {
+    const BYTES_MAX: usize = 480;
+    let scratch = Scratch::new("udp-too-large");
+    let receiver = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    receiver.set_read_timeout(Some(DEADLINE)).expect("set");
+    let address = receiver.local_addr().expect("an address");
+    let gateway = Gateway::start(
+        &scratch,
+        &format!(
+            r#"
+[[source]]
+name = "tcp"
+url = "syslog+tcp://127.0.0.1:0"
+
+[[drain]]
+app = "*"
+url = "syslog+udp://{address}?max_bytes={BYTES_MAX}"
+"#
+        ),
+    );
+    let head = "<14>1 2026-11-21T05:44:01Z host app - - - ";
+    let sizes = [100, BYTES_MAX, BYTES_MAX + 1, 1_000, 101];
+    let records = sizes.map(|size| format!("{head}{}", "x".repeat(size - head.len())));
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    for record in &records {
+        write!(stream, "{} {record}", record.len()).expect("sent");
+    }
+    let ledger = gateway.settle("tcp", records.len() as u64);
+    assert_eq!(ledger.destination("syslog+udp", "delivered"), 3);
+    assert_eq!(ledger.destination_drops("syslog+udp"), [("too_large".to_owned(), 2)]);
+    let mut buffer = vec![0; 65_536];
+    for record in records.iter().filter(|record| record.len() <= BYTES_MAX) {
+        let read = receiver.recv(&mut buffer).expect("a datagram");
+        assert_eq!(String::from_utf8_lossy(&buffer[..read]), *record);
+    }
+    gateway.shutdown().assert_balanced();
+    receiver.set_nonblocking(true).expect("set");
+    let end = receiver.recv(&mut buffer).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::WouldBlock), "a datagram too many");
 }

@@ -1,4 +1,5 @@
-//! RELP: to rsyslog as a destination, plain and by TLS, and from rsyslog as a source.
+//! RELP: to rsyslog as a destination, plain and by TLS, and from rsyslog as a source; to a server that
+//! dies or refuses under way.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use logboom_tests::oracle::{Producer, ProducerOptions, judge};
 use logboom_tests::{
-    Certificates, Gateway, Peer, PeerKind, Scratch, free_port, is_missing, pause,
+    Certificates, DEADLINE, Gateway, Peer, PeerKind, Scratch, free_port, is_missing, pause,
     peer_configuration, rsyslog, wait_until,
 };
 
 use crate::destinations::{MESSAGES, compare, messages, relay_with};
 use crate::tls::keys;
+use crate::tools::parked;
 
 /// rsyslog as a server of RELP, plain and by TLS, which writes `raw.log`.
 fn server(scratch: &Scratch, ports: [u16; 2]) -> Peer {
@@ -247,4 +249,136 @@ fn what_rsyslog_sends_again_after_a_cut_is_stored_once() {
     expected.sort();
     assert_eq!(lines, expected);
     gateway.shutdown().assert_balanced();
+}
+
+/// The server's side of a session.
+struct Session {
+    reader: BufReader<TcpStream>,
+}
+
+impl Session {
+    /// Takes a session and opens it.
+    fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).expect("set");
+        let mut session = Self { reader: BufReader::new(stream) };
+        let (number, command, offers) = session.frame();
+        assert_eq!(command, "open", "{offers}");
+        session.answer(&number, "200 OK\nrelp_version=0\nrelp_software=test\ncommands=syslog");
+        session
+    }
+
+    /// The next word of a frame's header, and what it ended with.
+    fn word(&mut self) -> (String, u8) {
+        let mut word = String::new();
+        loop {
+            let mut byte = [0];
+            self.reader.read_exact(&mut byte).expect("a frame");
+            match byte[0] {
+                end @ (b' ' | b'\n') => return (word, end),
+                byte => word.push(char::from(byte)),
+            }
+        }
+    }
+
+    /// The next frame: its number, its command, its data.
+    fn frame(&mut self) -> (String, String, String) {
+        let ((number, _), (command, _), (length, end)) = (self.word(), self.word(), self.word());
+        let mut data = vec![0; length.parse().expect("a length")];
+        if end == b' ' {
+            self.reader.read_exact(&mut data).expect("data");
+            assert_eq!(self.word(), (String::new(), b'\n'), "the end of frame {number}");
+        }
+        (number, command, String::from_utf8(data).expect("UTF-8"))
+    }
+
+    /// The next record, behind the number of its frame.
+    fn record(&mut self) -> (String, String) {
+        let (number, command, record) = self.frame();
+        assert_eq!(command, "syslog", "{record}");
+        (number, record)
+    }
+
+    fn answer(&mut self, number: &str, words: &str) {
+        writeln!(self.reader.get_mut(), "{number} rsp {} {words}", words.len()).expect("sent");
+    }
+}
+
+/// A gateway whose records all go to a server of the test.
+fn to_server(scratch: &Scratch) -> (Gateway, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let config = format!(
+        "[limits]\nshutdown = \"1s\"\n\n\
+         [[source]]\nname = \"tcp\"\nurl = \"syslog+tcp://127.0.0.1:0\"\n\n\
+         [[drain]]\napp = \"*\"\nurl = \"relp://{}\"\nwhen_full = \"block\"\n",
+        listener.local_addr().expect("an address")
+    );
+    (Gateway::start(scratch, &config), listener)
+}
+
+/// Sends numbered records and returns them.
+fn send_numbered(gateway: &Gateway, count: usize) -> Vec<String> {
+    let record = |number| format!("<14>1 2026-11-21T05:44:01Z host app - - - number {number}");
+    let records: Vec<_> = (0..count).map(record).collect();
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    stream.write_all((records.join("\n") + "\n").as_bytes()).expect("sent");
+    records
+}
+
+#[test]
+fn what_a_server_had_answered_when_it_died_is_not_sent_again_and_all_the_rest_is() {
+    const COUNT: usize = 100;
+    const READ: usize = 60;
+    const ANSWERED: usize = 40;
+    let scratch = Scratch::new("relp-dies");
+    let (gateway, listener) = to_server(&scratch);
+    let records = send_numbered(&gateway, COUNT);
+    let mut session = Session::accept(&listener);
+    let read: Vec<_> = (0..READ).map(|_| session.record()).collect();
+    assert!(read.iter().map(|(_, record)| record).eq(&records[..READ]));
+    for (number, _) in &read[..ANSWERED] {
+        session.answer(number, "200 OK");
+    }
+    wait_until("the answers to be taken", || {
+        gateway.ledger().destination("relp", "delivered") == ANSWERED as u64
+    });
+    // In the middle of what it was sent.
+    drop(session);
+
+    let mut session = Session::accept(&listener);
+    for expected in &records[ANSWERED..] {
+        let (number, record) = session.record();
+        assert_eq!(record, *expected);
+        session.answer(&number, "200 OK");
+    }
+    let ledger = gateway.settle("tcp", COUNT as u64);
+    assert_eq!(ledger.destination("relp", "delivered"), COUNT as u64);
+    gateway.shutdown().assert_balanced();
+    assert_eq!(session.frame().1, "close", "a record came that was answered");
+}
+
+#[test]
+fn a_record_that_a_server_refuses_is_parked_with_its_words_and_the_others_go_on() {
+    const COUNT: usize = 5;
+    const REFUSED: usize = 2;
+    let scratch = Scratch::new("relp-refuses");
+    let (gateway, listener) = to_server(&scratch);
+    let records = send_numbered(&gateway, COUNT);
+    let mut session = Session::accept(&listener);
+    for (index, expected) in records.iter().enumerate() {
+        let (number, record) = session.record();
+        assert_eq!(record, *expected);
+        session.answer(&number, if index == REFUSED { "500 no, thanks" } else { "200 OK" });
+    }
+    let ledger = gateway.settle("tcp", COUNT as u64);
+    assert_eq!(ledger.destination("relp", "delivered"), COUNT as u64 - 1);
+    assert_eq!(ledger.destination("relp", "parked"), 1);
+    let letters = parked(&scratch, &gateway, "list", &["--json"]).lines();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!(letter["record"]["body"], format!("number {REFUSED}"));
+    assert_eq!(letter["kind"], "refused");
+    let reason = letter["reason"].as_str().expect("a reason");
+    assert!(reason.contains("500 no, thanks"), "{letter}");
+    gateway.shutdown().assert_balanced();
+    assert_eq!(session.frame().1, "close", "the same session went on to the end");
 }

@@ -12,6 +12,7 @@ use logboom_tests::{
 };
 
 use crate::destinations::{MESSAGES, compare, messages};
+use crate::tls::MANDATORY;
 
 /// A gateway with one source of this scheme, on any port, that asks for a certificate of the
 /// authority, and writes what it gets as it came and as JSON.
@@ -214,6 +215,21 @@ fn a_client_may_come_without_a_certificate_where_they_are_optional() {
     assert_eq!(record["body"], "anybody");
     assert_eq!(record["fields"].get("peer.subject"), None, "{record}");
     drop(client);
+    gateway.shutdown().assert_balanced();
+}
+
+#[test]
+fn a_client_of_the_mandatory_suite_alone_is_served() {
+    if is_missing(PeerKind::Openssl) {
+        return;
+    }
+    let (scratch, certs) = (Scratch::new("secured-rsa"), Scratch::new("secured-certificates"));
+    let (ca, _) = Certificates::rsa(&certs);
+    let gateway = gateway(&scratch, &certs, "syslog+tls", "");
+    let mut client = Client::start(gateway.source("in").port(), &ca, &MANDATORY);
+    client.send("<14>1 - host app - - - by RSA");
+    assert_eq!(scratch.wait_json("json.log", 1)[0]["body"], "by RSA");
+    assert!(client.finish());
     gateway.shutdown().assert_balanced();
 }
 

@@ -23,6 +23,10 @@ pub(crate) fn keys(ca: &Path, client: Option<&Pair>) -> String {
     keys
 }
 
+/// For openssl: the suite of TLS 1.2 that RFC 9662 makes mandatory, and no other. A server's key for it
+/// is RSA.
+pub(crate) const MANDATORY: [&str; 3] = ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"];
+
 /// Sends many messages to a peer that writes `raw.log`, and compares.
 fn check(scratch: &Scratch, peer: Peer, url: &str, keys: &str) {
     let messages = messages();
@@ -155,4 +159,18 @@ fn a_peer_that_refuses_the_gateways_certificate_is_told_apart() {
                 .check(&all.ca, "tls-client-refused");
         }
     }
+}
+
+#[test]
+fn a_server_of_the_mandatory_suite_alone_gets_all() {
+    if is_missing(PeerKind::Openssl) {
+        return;
+    }
+    let (scratch, port) = (Scratch::new("tls-rsa"), free_port());
+    let (ca, pair) = Certificates::rsa(&scratch);
+    let arguments = [&["-rev"], &MANDATORY[..]].concat();
+    let peer = openssl_server(&scratch, port, &pair, &arguments).listening_on(&[port]);
+    let url = format!("syslog+tls://localhost:{port}");
+    relay_with(&Scratch::new("tls-rsa-gateway"), &url, &keys(&ca, None), &messages()[..50]);
+    wait_until("the suite in what openssl says", || peer.words().contains(MANDATORY[2]));
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 /// What a command came to.
 #[derive(Debug)]
-struct Ran {
+pub(crate) struct Ran {
     code: Option<i32>,
     out: String,
     err: String,
@@ -40,7 +40,7 @@ fn spool(scratch: &Scratch, name: &str, arguments: &[&str]) -> Ran {
 }
 
 /// `logboom parked COMMAND --control … …`.
-fn parked(scratch: &Scratch, gateway: &Gateway, name: &str, arguments: &[&str]) -> Ran {
+pub(crate) fn parked(scratch: &Scratch, gateway: &Gateway, name: &str, arguments: &[&str]) -> Ran {
     let control = format!("http://{}", gateway.control());
     let all = [&["parked", name, "--control", &control], arguments].concat();
     run(command(scratch, &all))
@@ -60,7 +60,7 @@ impl Ran {
     }
 
     /// The JSON on each line it wrote, after a good end.
-    fn lines(self) -> Vec<Value> {
+    pub(crate) fn lines(self) -> Vec<Value> {
         self.good().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 

@@ -1,13 +1,14 @@
 //! Certificates for tests, good ones and each kind of bad one, as PEM files in a scratch folder.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
 
-use crate::Scratch;
+use crate::{PeerKind, Scratch};
 
 /// A certificate and its key, as files.
 #[derive(Clone, Debug)]
@@ -50,8 +51,8 @@ impl Certificates {
     /// When a key or a file cannot be made.
     #[must_use]
     pub fn new(scratch: &Scratch) -> Self {
-        let own = Authority::new(scratch, "ca");
-        let other = Authority::new(scratch, "other-ca");
+        let own = Authority::new(scratch, "ca", ecdsa_key);
+        let other = Authority::new(scratch, "other-ca", ecdsa_key);
         let expired = |params: &mut CertificateParams| {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
@@ -68,6 +69,18 @@ impl Certificates {
         }
     }
 
+    /// The certificate of an authority and a good one of a server, both with keys for RSA, in the same
+    /// files as `ca` and `server`.
+    ///
+    /// # Panics
+    /// When openssl is not installed, or a file cannot be made.
+    #[must_use]
+    pub fn rsa(scratch: &Scratch) -> (PathBuf, Pair) {
+        let own = Authority::new(scratch, "ca", rsa_key);
+        let server = own.issue(scratch, "server", &LOCAL, |_| {});
+        (own.file, server)
+    }
+
     /// The key of a drain or route by which it trusts the authority.
     #[must_use]
     pub fn trusted(&self) -> String {
@@ -75,21 +88,36 @@ impl Certificates {
     }
 }
 
+fn ecdsa_key() -> KeyPair {
+    KeyPair::generate().expect("a key")
+}
+
+/// By openssl: a library that only signs by RSA makes no keys for it.
+fn rsa_key() -> KeyPair {
+    let mut command = Command::new(PeerKind::Openssl.program().expect("openssl"));
+    command.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]);
+    let output = command.output().expect("openssl starts");
+    let pem = String::from_utf8(output.stdout).expect("PEM");
+    KeyPair::from_pem(&pem).expect("a key")
+}
+
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: PathBuf,
+    /// Makes the keys of what it signs.
+    new_key: fn() -> KeyPair,
 }
 
 impl Authority {
-    fn new(scratch: &Scratch, name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key");
+    fn new(scratch: &Scratch, name: &str, new_key: fn() -> KeyPair) -> Self {
+        let key = new_key();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, format!("logboom tests {name}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).expect("a certificate");
         let file = scratch.write(&format!("{name}.pem"), certificate.pem());
-        Self { issuer: Issuer::new(params, key), file }
+        Self { issuer: Issuer::new(params, key), file, new_key }
     }
 
     fn issue(
@@ -99,7 +127,7 @@ impl Authority {
         names: &[&str],
         change: impl Fn(&mut CertificateParams),
     ) -> Pair {
-        let key = KeyPair::generate().expect("a key");
+        let key = (self.new_key)();
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
         params.distinguished_name.push(DnType::CommonName, names[0].clone());
@@ -119,10 +147,9 @@ impl Authority {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::process::Command;
 
     use super::*;
-    use crate::{PeerKind, is_missing};
+    use crate::is_missing;
 
     /// What `openssl verify` says of a certificate for a server of this name.
     fn verify(ca: &Path, name: &str, certificate: &Path) -> Result<(), String> {
