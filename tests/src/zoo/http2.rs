@@ -61,6 +61,11 @@ async fn connection(
         let (key, body) = (String::from_utf8_lossy(key).into_owned(), request.into_body());
         let (books, taken, leave) = (Arc::clone(books), Arc::clone(&taken), leave.clone());
         tokio::spawn(async move {
+            if behaviour == Behaviour::Http2NoWindow {
+                // What was sent before the client knew of the window is not read either.
+                let _held = (body, answer);
+                return std::future::pending().await;
+            }
             // Not all of it comes where the client gives up.
             let Ok(body) = whole(body).await else { return };
             behaviour::note_body(&books, &key, &body);

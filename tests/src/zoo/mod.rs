@@ -57,7 +57,7 @@ pub enum Behaviour {
     /// HTTP/2: says GOAWAY on each connection with so many requests, by turns behind the answer to the
     /// last one and in place of it.
     Http2GoesAway(u64),
-    /// HTTP/2: its window is 0 and stays so, which lets no body through.
+    /// HTTP/2: its window is 0 and stays so; it reads no body and does not answer.
     Http2NoWindow,
 }
 
