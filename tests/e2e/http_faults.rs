@@ -324,14 +324,22 @@ fn idle_sessions_of_both_versions_do_not_hold_up_a_shutdown_and_requests_are_ans
     let mut second = connect(address);
     second.write_all(&[PREFACE, &frame(4, 0, 0, b"")].concat()).expect("sent");
     let mut busy = connect(address);
-    busy.write_all(b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\n")
-        .expect("sent");
+    let head =
+        b"POST /ingest/a HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n";
+    busy.write_all(head).expect("sent");
+    let mut answers = BufReader::new(busy.try_clone().expect("a handle"));
+    // It is asked for its body once the request has begun.
+    for start in ["HTTP/1.1 100 ", "\r\n"] {
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("a line");
+        assert!(line.starts_with(start), "{line}");
+    }
     let ending = thread::spawn(move || gateway.shutdown());
     // The listener is closed first.
     wait_until("the beginning of the end", || TcpStream::connect(address).is_err());
     busy.write_all(b"last").expect("sent");
     let mut answer = String::new();
-    BufReader::new(&busy).read_line(&mut answer).expect("an answer");
+    answers.read_line(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let ledger = ending.join().expect("a ledger");
     ledger.assert_balanced();
