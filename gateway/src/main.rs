@@ -14,6 +14,7 @@ use logboom_gateway::run::{self, Gateway};
 use logboom_gateway::spool_tool::{self, SpoolCommand};
 use logboom_gateway::telemetry::metric::CONFIG_RELOADS;
 use logboom_gateway::trial::{self, TestOptions};
+use nix::sys::prctl::set_thp_disable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -149,6 +150,10 @@ fn run_gateway(path: Option<&Path>) -> Ended {
         .with_ansi(is_terminal)
         .with_target(false)
         .init();
+    // A kernel that refuses costs memory and nothing else (ADR 0012).
+    if let Err(error) = set_thp_disable(true) {
+        tracing::debug!(%error, "huge pages stay");
+    }
     let config = match run::read_config(path) {
         Ok(config) => config,
         Err(problems) => return refuse(&problems),
