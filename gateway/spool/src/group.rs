@@ -17,7 +17,6 @@ const SMALL_CAPACITY: usize = 16 << 10;
 const ALIGN: usize = 4096;
 
 /// Entries on their way to the disk.
-#[derive(Default)]
 pub(crate) struct Group {
     /// The bytes. Whoever appends takes the body of the open group while all that changes is locked, and
     /// copies into it when that is not any more; the writer waits for who is still copying.
@@ -33,7 +32,6 @@ pub(crate) struct Group {
 }
 
 /// The body of a frame behind room for its head.
-#[derive(Default)]
 pub(crate) struct Body {
     buffer: Vec<u8>,
     /// Where the frame begins in the buffer, and where its body ends.
@@ -50,9 +48,14 @@ impl Group {
     pub(crate) fn new(buffer: Option<Vec<u8>>, last: usize, salt: u64) -> Self {
         let room = if last > SMALL_CAPACITY { CAPACITY } else { SMALL_CAPACITY };
         let buffer = buffer.unwrap_or_else(|| Vec::with_capacity(room + ALIGN));
-        let mut group = Self::default();
-        group.body = Arc::new(Mutex::new(Body::new(buffer, salt)));
-        group
+        Self {
+            body: Arc::new(Mutex::new(Body::new(buffer, salt))),
+            bytes: 0,
+            first: 0,
+            count: 0,
+            durables: Vec::new(),
+            totals: Vec::new(),
+        }
     }
 
     /// Its buffer, for the next one.

@@ -88,8 +88,10 @@ impl Plan {
         }
         endpoints.share_memory(config.limits.memory);
         let servers = config.sources.iter().map(|source| {
-            let owner = || format!("source {:?}", source.name);
-            tls.server(source).map_err(|cause| StartError::Tls { owner: owner(), cause })
+            tls.server(source).map_err(|cause| {
+                let owner = format!("source {:?}", source.name);
+                StartError::Tls { owner, cause }
+            })
         });
         let servers = servers.collect::<Result<_, _>>()?;
         Ok(Self { settings: endpoints.settings, servers, routes, drains, guests, routes_of })
@@ -166,9 +168,10 @@ impl Endpoints<'_> {
             let default = if config.spool.enabled { WhenFull::Spool } else { WhenFull::Shed };
             let connections = max_connections.unwrap_or(config.limits.max_connections);
             let canonical = url.canonical.clone();
-            let owner = || format!("destination {canonical}");
-            let tls = self.tls.client(&url.kind, tls);
-            let tls = tls.map_err(|cause| StartError::Tls { owner: owner(), cause })?;
+            let tls = self.tls.client(&url.kind, tls).map_err(|cause| {
+                let owner = format!("destination {canonical}");
+                StartError::Tls { owner, cause }
+            })?;
             self.settings.push(DestinationSettings {
                 canonical,
                 tls,

@@ -291,7 +291,7 @@ impl Writer {
         let mut inner = self.shared.lock();
         inner.stats.syncs += 1;
         inner.under_way = inner.under_way.saturating_sub(settled.len());
-        for group in &mut settled {
+        for group in &settled {
             inner.unsynced = inner.unsynced.saturating_sub(group.bytes());
             let buffer = group.take_buffer();
             if inner.buffers.len() < BUFFERS && buffer.capacity() <= BUFFER_BYTES {

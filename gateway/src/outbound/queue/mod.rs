@@ -70,9 +70,9 @@ impl Entry {
         }
     }
 
-    fn since(&self) -> Option<Instant> {
+    fn item(&self) -> Option<&Item> {
         match self {
-            Self::Item(item) => Some(item.since),
+            Self::Item(item) => Some(item),
             Self::Handover { .. } | Self::Barrier { .. } => None,
         }
     }
@@ -343,8 +343,8 @@ impl Queue {
     pub(super) fn oldest_wait(&self, key: LineKey) -> Duration {
         let inner = self.inner();
         let entries = inner.lines.get(key.number).map(|line| &line.entries);
-        let oldest = entries.into_iter().flatten().find_map(Entry::since);
-        oldest.map_or(Duration::ZERO, |since| since.elapsed())
+        let oldest = entries.into_iter().flatten().find_map(Entry::item);
+        oldest.map_or(Duration::ZERO, |item| item.since.elapsed())
     }
 
     /// Doubles the lines, if more lanes than lines were used and there may be that many. Returns
@@ -430,12 +430,7 @@ impl Line {
 
     /// When the first of what is not done with was received.
     fn oldest(&self) -> Option<UnixNanos> {
-        let waiting = || {
-            self.entries.iter().find_map(|entry| match entry {
-                Entry::Item(item) => Some(item.received()),
-                Entry::Handover { .. } | Entry::Barrier { .. } => None,
-            })
-        };
+        let waiting = || self.entries.iter().find_map(Entry::item).map(Item::received);
         self.hand.front().map(|(_, received)| *received).or_else(waiting)
     }
 
@@ -527,7 +522,7 @@ impl Inner {
     fn shed_oldest(&mut self) -> Option<Item> {
         let first = |line: &Line| {
             let entries = line.entries.iter().enumerate();
-            entries.filter_map(|(at, entry)| Some((entry.since()?, at))).next()
+            entries.filter_map(|(at, entry)| Some((entry.item()?.since, at))).next()
         };
         let oldest = self.lines.iter().enumerate();
         let (line, (_, at)) =
