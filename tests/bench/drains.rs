@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, send};
 use logboom_tests::{
-    Arguments, DEADLINE, Gateway, Scratch, binary, cpu_nanos, free_port, memory_bytes, pause,
+    Arguments, DEADLINE, Gateway, Scratch, Spread, binary, cpu_nanos, free_port, memory_bytes,
+    pause,
 };
 
 /// Destinations, in the rows that have several.
@@ -122,23 +123,14 @@ fn main() {
 }
 
 fn line(table: &mut String, row: &Row, figures: &[Figures]) {
-    let sorted = |value: &dyn Fn(&Figures) -> f64| {
-        let mut values: Vec<_> = figures.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values
-    };
-    let (cpu, rate) = (sorted(&|it| it.cpu), sorted(&|it| it.per_second));
-    let memory = sorted(&|it| it.memory as f64 / f64::from(1 << 20));
-    let middle = figures.len() / 2;
+    let spread = |figure: fn(&Figures) -> f64| Spread::of(figures, figure).expect("a run");
+    let Spread { least, median, most } = spread(|it| it.cpu);
+    let rate = spread(|it| it.per_second).median;
+    let memory = spread(|it| it.memory as f64 / f64::from(1 << 20)).median;
     writeln!(
         table,
-        "| {} | **{:.3}** ({:.3}..{:.3}) | {:.0} | {:.0} |",
-        row.name,
-        cpu[middle],
-        cpu[0],
-        cpu[cpu.len() - 1],
-        rate[middle],
-        memory[middle]
+        "| {} | **{median:.3}** ({least:.3}..{most:.3}) | {rate:.0} | {memory:.0} |",
+        row.name
     )
     .expect("a string");
 }

@@ -25,8 +25,8 @@ use logboom_gateway::load::{
     LoadUrl, ReceiveOptions, Receiver, SendOptions, SendReport, Transport, send,
 };
 use logboom_tests::{
-    Arguments, DEADLINE, Peer, PeerKind, Scratch, binary, cpu_seconds, free_port, memory_bytes,
-    pause, repository, rsyslog, syslog_ng,
+    Arguments, DEADLINE, Peer, PeerKind, Scratch, Spread, binary, cpu_seconds, free_port,
+    memory_bytes, pause, repository, rsyslog, syslog_ng,
 };
 
 /// Pace of the datagrams, in records a second: what a datagram socket on one core bears.
@@ -254,24 +254,20 @@ fn wait_arrived(
 }
 
 fn row(table: &mut String, peer: &str, mode: &str, figures: &[Figures]) {
-    let median = |value: &dyn Fn(&Figures) -> f64| {
-        let mut values: Vec<_> = figures.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let cpu = |it: &Figures| it.user + it.system;
-    let least = figures.iter().map(cpu).fold(f64::INFINITY, f64::min);
-    let most = figures.iter().map(cpu).fold(0.0, f64::max);
+    let spread = |figure: fn(&Figures) -> f64| Spread::of(figures, figure).expect("a run");
+    let cpu = spread(|it| it.user + it.system);
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     writeln!(
         table,
-        "| {peer} | {mode} | {:.0} | **{:.2}** ({least:.2}..{most:.2}) | {:.2} / {:.2} | {:.0} / {:.0} | {} |",
-        median(&|it| it.per_second),
-        median(&cpu),
-        median(&|it| it.user),
-        median(&|it| it.system),
-        mib(median(&|it| it.memory_now as f64)),
-        mib(median(&|it| it.memory_peak as f64)),
+        "| {peer} | {mode} | {:.0} | **{:.2}** ({:.2}..{:.2}) | {:.2} / {:.2} | {:.0} / {:.0} | {} |",
+        spread(|it| it.per_second).median,
+        cpu.median,
+        cpu.least,
+        cpu.most,
+        spread(|it| it.user).median,
+        spread(|it| it.system).median,
+        mib(spread(|it| it.memory_now as f64).median),
+        mib(spread(|it| it.memory_peak as f64).median),
         figures.iter().map(|it| it.lost).sum::<u64>(),
     )
     .expect("a string");

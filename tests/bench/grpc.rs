@@ -18,8 +18,8 @@ use std::time::Instant;
 
 use logboom_gateway::load::{LoadUrl, SendOptions, send};
 use logboom_tests::{
-    Arguments, Gateway, PeerKind, Scratch, cpu_nanos, envoy, free_port, get, memory_bytes, pause,
-    peer_configuration,
+    Arguments, Gateway, PeerKind, Scratch, Spread, cpu_nanos, envoy, free_port, get, memory_bytes,
+    pause, peer_configuration,
 };
 
 /// Name of the row, whether OTLP, whether written.
@@ -67,22 +67,16 @@ fn main() {
          |---|---|---|---|---|---|\n",
     );
     for (name, figures) in &all {
-        let sorted = |value: &dyn Fn(&Figures) -> f64| {
-            let mut values: Vec<_> = figures.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let (cpu, rate) = (sorted(&|it| it.cpu), sorted(&|it| it.per_second));
-        let (Some(least), Some(most)) = (cpu.first(), cpu.last()) else { continue };
-        let middle = figures.len() / 2;
+        let spread = |figure: fn(&Figures) -> f64| Spread::of(figures, figure);
+        let Some(Spread { least, median, most }) = spread(|it| it.cpu) else { continue };
+        let Some(rate) = spread(|it| it.per_second) else { continue };
         let memory = figures.iter().map(|it| it.memory).max().unwrap_or(0) >> 20;
         let dropped: u64 = figures.iter().map(|it| it.dropped).sum();
         writeln!(
             table,
-            "| {name} | **{:.0}** | {:.2} ({least:.2}..{most:.2}) | {:.0} | {memory} MiB | {dropped} |",
-            1e6 / cpu[middle],
-            cpu[middle],
-            rate[middle]
+            "| {name} | **{:.0}** | {median:.2} ({least:.2}..{most:.2}) | {:.0} | {memory} MiB | {dropped} |",
+            1e6 / median,
+            rate.median
         )
         .expect("a string");
     }

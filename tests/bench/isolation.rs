@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use logboom_tests::zoo::{self, Behaviour, Cage, Keeper, Pace};
-use logboom_tests::{Certificates, Gateway, Scratch, binary, pause, wait_until};
+use logboom_tests::{Arguments, Certificates, Gateway, Scratch, Spread, binary, pause, wait_until};
 
 const HEALTHY: usize = 50;
 /// Connections to a destination at most.
@@ -44,41 +44,30 @@ struct Seen {
 }
 
 fn main() -> ExitCode {
-    let mut runs = 3;
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--runs" => {
-                let number = args.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0);
-                runs = number.expect("--runs NUMBER");
-            }
-            // What `cargo bench` adds.
-            "--bench" => {}
-            other => panic!("unknown argument `{other}`: there is --runs NUMBER"),
-        }
-    }
+    let runs = Arguments::read(&["runs"]).get("runs", 3);
     println!("with {}; latencies in milliseconds", binary().display());
     println!(
         "| run | steady pace kept | p50 alone, among | p99 alone, among | p99 | fastest kept |"
     );
     println!("|---|---|---|---|---|---|");
-    let (mut kept, mut p99) = (Vec::new(), Vec::new());
+    // Of each run, what was kept of the pace, and how the p99 grew.
+    let mut all: Vec<(f64, f64)> = Vec::new();
     for number in 1..=runs {
         let (alone, among) = run();
-        kept.push(among.per_second / alone.per_second);
-        p99.push(f64::from(among.p99) / f64::from(alone.p99));
+        let kept = among.per_second / alone.per_second;
+        let p99 = f64::from(among.p99) / f64::from(alone.p99);
+        all.push((kept, p99));
         println!(
-            "| {number} | {:.3} | {:.2}, {:.2} | {:.2}, {:.2} | {:.2} x | {:.2} |",
-            among.per_second / alone.per_second,
+            "| {number} | {kept:.3} | {:.2}, {:.2} | {:.2}, {:.2} | {p99:.2} x | {:.2} |",
             f64::from(alone.p50) / 1e3,
             f64::from(among.p50) / 1e3,
             f64::from(alone.p99) / 1e3,
             f64::from(among.p99) / 1e3,
-            f64::from(among.p99) / f64::from(alone.p99),
             among.fast_per_second / alone.fast_per_second,
         );
     }
-    let (kept, p99) = (median(kept), median(p99));
+    let median = |figure: fn(&(f64, f64)) -> f64| Spread::of(&all, figure).expect("a run").median;
+    let (kept, p99) = (median(|it| it.0), median(|it| it.1));
     let is_isolated = kept >= KEPT_MIN && p99 <= P99_MAX;
     println!(
         "medians: {kept:.3} of the steady pace kept, {KEPT_MIN} demanded; p99 {p99:.2} x, {P99_MAX} \
@@ -86,13 +75,6 @@ fn main() -> ExitCode {
         if is_isolated { "held" } else { "NOT HELD" }
     );
     if is_isolated { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The one in the middle; of an even number the mean of the two there.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
 }
 
 fn run() -> (Seen, Seen) {

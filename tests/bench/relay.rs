@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use logboom_gateway::load::{LoadUrl, ReceiveOptions, Receiver, SendOptions, send};
 use logboom_tests::{
-    Arguments, Certificates, DEADLINE, Gateway, Scratch, cpu_seconds, free_port, pause, wait_until,
+    Arguments, Certificates, DEADLINE, Gateway, Scratch, Spread, cpu_seconds, free_port, pause,
+    wait_until,
 };
 
 /// Records that show that the way is open.
@@ -42,16 +43,14 @@ fn main() {
                 eprintln!("{way} {durability} run {}: {measured:?}", run + 1);
                 figures.push(measured);
             }
-            let median = |value: &dyn Fn(&Figures) -> f64| {
-                let mut values: Vec<f64> = figures.iter().map(value).collect();
-                values.sort_by(f64::total_cmp);
-                values.get(values.len() / 2).copied().unwrap_or_default()
+            let median = |figure: fn(&Figures) -> f64| {
+                Spread::of(&figures, figure).map_or(0.0, |spread| spread.median)
             };
             println!(
                 "| {way} | {durability} | {:.0} | {:.2} | {:.2} |",
-                median(&|it| it.0),
-                median(&|it| it.1),
-                median(&|it| it.2)
+                median(|it| it.0),
+                median(|it| it.1),
+                median(|it| it.2)
             );
         }
     }

@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use logboom_gateway::load::{
     LoadUrl, ReceiveOptions, Receiver, SendOptions, TlsOptions, Transport, send,
 };
-use logboom_tests::{Arguments, Certificates, Gateway, Scratch, cpu_nanos, free_port, pause};
+use logboom_tests::{
+    Arguments, Certificates, Gateway, Scratch, Spread, cpu_nanos, free_port, pause,
+};
 
 const SOURCES: [&str; 8] = [
     "syslog+udp",
@@ -62,20 +64,15 @@ fn main() {
          |---|---|---|---|---|\n",
     );
     for (source, figures) in &all {
-        let sorted = |value: &dyn Fn(&Figures) -> f64| {
-            let mut values: Vec<_> = figures.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let (cpu, rate) = (sorted(&|it| it.cpu), sorted(&|it| it.per_second));
-        let (Some(least), Some(most)) = (cpu.first(), cpu.last()) else { continue };
-        let (middle, lost) = (figures.len() / 2, figures.iter().map(|it| it.lost).sum::<u64>());
+        let spread = |figure: fn(&Figures) -> f64| Spread::of(figures, figure);
+        let Some(Spread { least, median, most }) = spread(|it| it.cpu) else { continue };
+        let Some(rate) = spread(|it| it.per_second) else { continue };
+        let lost = figures.iter().map(|it| it.lost).sum::<u64>();
         writeln!(
             table,
-            "| {source} | **{:.2}** ({least:.2}..{most:.2}) | {:.1} M | {:.0} | {lost} |",
-            cpu[middle],
-            1.0 / cpu[middle],
-            rate[middle]
+            "| {source} | **{median:.2}** ({least:.2}..{most:.2}) | {:.1} M | {:.0} | {lost} |",
+            1.0 / median,
+            rate.median
         )
         .expect("a string");
     }

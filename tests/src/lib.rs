@@ -24,6 +24,7 @@ mod peer;
 mod process;
 mod scratch;
 mod script;
+mod spread;
 mod tap;
 mod udp_relay;
 pub mod zoo;
@@ -41,5 +42,6 @@ pub use peer::{
 pub use process::{Memory, cpu_nanos, cpu_seconds, descriptors, established, memory_bytes};
 pub use scratch::{DEADLINE, Scratch, free_port, pause, repository, wait_for, wait_until};
 pub use script::Script;
+pub use spread::Spread;
 pub use tap::{TcpTap, UdpTap};
 pub use udp_relay::UdpRelay;
