@@ -3,7 +3,7 @@
 //! Drawn in `docs/spec/spool.md`; everything is little endian. Frames begin at multiples of [`SECTOR`],
 //! so that they can be written past the page cache; what is in them at multiples of 8.
 
-use crate::Totals;
+use crate::{Totals, uncached};
 
 /// The version of the format that is written.
 pub(crate) const VERSION: u32 = 1;
@@ -327,12 +327,14 @@ pub(crate) struct Wanted {
     pub(crate) bytes: u32,
 }
 
-/// Puts an entry at the end of a group's body.
+/// Puts an entry at the end of a group's body, and carries on its checksum.
 pub(crate) fn push_entry(
     group: &mut Vec<u8>,
+    crc: u32,
     wants: impl ExactSizeIterator<Item = Wanted>,
     payload: &[&[u8]],
-) {
+) -> u32 {
+    let start = group.len();
     let len: usize = payload.iter().map(|part| part.len()).sum();
     group.extend_from_slice(&small(len).to_le_bytes());
     group.extend_from_slice(&small(wants.len()).to_le_bytes());
@@ -341,8 +343,14 @@ pub(crate) fn push_entry(
             group.extend_from_slice(&word.to_le_bytes());
         }
     }
-    payload.iter().for_each(|part| group.extend_from_slice(part));
+    let mut crc = crc32c::crc32c_append(crc, group.get(start..).unwrap_or_default());
+    for part in payload {
+        crc = crc32c::crc32c_append(crc, part);
+        uncached::extend(group, part);
+    }
+    let start = group.len();
     pad(group);
+    crc32c::crc32c_append(crc, group.get(start..).unwrap_or_default())
 }
 
 /// An entry of a group's body.

@@ -8,7 +8,7 @@ use crate::format::{self, HEAD, Head, Kind, SECTOR, Wanted, index, sectors};
 use crate::{Durable, SpoolFailed, Totals, crash};
 
 /// Bytes of a group, about: the next entry begins another one.
-pub(crate) const GROUP_BYTES: usize = 1 << 20;
+pub(crate) const GROUP_BYTES: usize = 2 << 20;
 /// Room for an entry beyond that.
 const CAPACITY: usize = GROUP_BYTES + (128 << 10);
 /// Room of a small one: large buffers with little in them cost whole huge pages.
@@ -126,12 +126,9 @@ impl Body {
 
     /// Copies an entry behind those before.
     pub(crate) fn push(&mut self, wants: impl ExactSizeIterator<Item = Wanted>, payload: &[&[u8]]) {
-        let start = self.end.max(self.start + HEAD);
-        self.buffer.resize(start, 0);
-        format::push_entry(&mut self.buffer, wants, payload);
+        self.buffer.resize(self.end.max(self.start + HEAD), 0);
+        self.crc = format::push_entry(&mut self.buffer, self.crc, wants, payload);
         self.end = self.buffer.len();
-        let entry = self.buffer.get(start..).unwrap_or_default();
-        self.crc = crc32c::crc32c_append(self.crc, entry);
     }
 
     /// Makes it the frame that stands in a segment with this salt, and behind it a sector of zeros. Nothing

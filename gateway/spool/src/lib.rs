@@ -40,8 +40,10 @@ mod recover;
 mod segment;
 mod spool;
 mod state;
+
 #[cfg(test)]
 mod tests;
+mod uncached;
 mod walk;
 mod writer;
 

@@ -18,8 +18,9 @@ use crate::{
     Stats, Totals, Waiting, Want,
 };
 
-/// Bytes of a group for which the writer is woken although nobody waits for them.
-const WAKE_BYTES: usize = 512 << 10;
+/// Bytes of a group for which the writer is woken although nobody waits for them: so many that its writes
+/// are few, with time to begin before the group is full.
+const WAKE_BYTES: usize = GROUP_BYTES / 8 * 7;
 /// Groups on their way as of which an entry waits for the copy before it, rather than begin another one:
 /// each has a buffer, however little is in it.
 const GROUPS_MOST: usize = 12;

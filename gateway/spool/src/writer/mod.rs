@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::group::Group;
+use crate::group::{GROUP_BYTES, Group};
 use crate::state::Shared;
 use crate::vfs;
 use crate::{SpoolFailed, State, crash, format};
@@ -30,7 +30,7 @@ const RETRY_FAILED: Duration = Duration::from_secs(1);
 /// Most and fewest buffers kept for reuse, and bytes over which one is not.
 const BUFFERS: usize = 24;
 const BUFFERS_IDLE: usize = 2;
-const BUFFER_BYTES: usize = 2 << 20;
+const BUFFER_BYTES: usize = 2 * GROUP_BYTES;
 
 /// The writer's own.
 #[derive(Debug)]
