@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use logboom_gateway::config::Problems;
 use logboom_gateway::load::{ReceiveOptions, SendOptions};
 use logboom_gateway::park_tool::{self, ParkedCommand};
@@ -31,18 +31,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gateway
-    Run {
-        /// Configuration file; without one, embedded defaults on loopback addresses
-        #[arg(short, long)]
-        config: Option<PathBuf>,
-    },
+    /// Run the gateway; without a configuration, on embedded defaults and loopback addresses
+    Run(Configuration),
     /// Check a configuration, its guests included, and say everything that is wrong with it
-    Check {
-        /// Configuration file
-        #[arg(short, long)]
-        config: Option<PathBuf>,
-    },
+    Check(Configuration),
     /// Send sequence-numbered records
     Send(SendOptions),
     /// Receive records and verify that each came once and in order
@@ -56,6 +48,21 @@ enum Command {
     /// Look at the parked records of a running gateway, replay or forget them
     #[command(subcommand)]
     Parked(ParkedCommand),
+}
+
+#[derive(Args, Debug)]
+struct Configuration {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+    /// The same without -c
+    file: Option<PathBuf>,
+}
+
+impl Configuration {
+    fn path(&self) -> Option<&Path> {
+        self.config.as_deref().or(self.file.as_deref())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,8 +84,8 @@ type Ended = anyhow::Result<ExitCode>;
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Run { config } => run_gateway(config.as_deref()),
-        Command::Check { config } => check(config.as_deref()),
+        Command::Run(configuration) => run_gateway(configuration.path()),
+        Command::Check(configuration) => check(configuration.path()),
         Command::Send(options) => {
             options.run(&mut std::io::stdout()).map(|_| ExitCode::SUCCESS).map_err(Into::into)
         }

@@ -165,6 +165,29 @@ fn what_a_dead_destination_left_is_listed_shown_and_exported() {
     run(command(&scratch, &["spool", "ls"])).refused("--path");
 }
 
+#[test]
+fn a_folder_that_is_no_spool_is_refused_and_left_alone() {
+    let scratch = Scratch::new("no-spool");
+    let folder = scratch.path().join("empty");
+    fs::create_dir(&folder).expect("a folder");
+    for name in ["ls", "cat", "verify", "repair"] {
+        let ran = run(command(&scratch, &["spool", name, "--path", "empty"]));
+        ran.refused("cannot find a spool in empty: it has no segments; say where the spool is");
+    }
+    let left = fs::read_dir(&folder).expect("it is there").count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_configuration_is_named_with_or_without_an_option() {
+    let scratch = Scratch::new("named");
+    fs::write(scratch.path().join("logboom.toml"), config("syslog+tcp://127.0.0.1:1")).expect("it");
+    let plain = run(command(&scratch, &["check", "logboom.toml"])).good();
+    assert_eq!(plain, run(command(&scratch, &["check", "-c", "logboom.toml"])).good());
+    let both = run(command(&scratch, &["check", "-c", "logboom.toml", "logboom.toml"]));
+    assert_eq!(both.code, Some(2), "{both:?}");
+}
+
 /// Changes a byte in the record with this body, where it is on disk.
 fn damage(scratch: &Scratch, body: &str) {
     for file in fs::read_dir(scratch.join("data/spool")).expect("the spool") {

@@ -6,6 +6,7 @@
 mod mend;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::Path;
 
 use crate::damage::content;
@@ -172,6 +173,10 @@ pub(crate) fn verify_on(vfs: &dyn Vfs, path: &Path) -> Result<Report, OpenError>
 
 fn look(vfs: &dyn Vfs, path: &Path) -> Result<(Inner, recover::Recovery), OpenError> {
     let looked = recover::look(vfs, &Files::new(path), Access::Read)?;
+    if looked.recovery.segments == 0 {
+        let none = io::Error::new(io::ErrorKind::NotFound, "it has no segments");
+        return Err(recover::failed("find a spool in", path.to_owned(), none));
+    }
     Ok((looked.inner, looked.recovery))
 }
 
