@@ -476,20 +476,28 @@ fn defined_names(names: &[String]) -> String {
 }
 
 /// The candidate that differs least from what was written, if it is close enough to have been
-/// meant: one slip in a short word, one in three letters of a longer one. Case never counts.
+/// meant: one slip in a short word, one in three letters of a longer one. Otherwise one whose first word it
+/// is, as `syslog` is of `syslog+tcp`. Case never counts.
 pub(super) fn nearest<'a>(
     written: &str,
-    candidates: impl Iterator<Item = &'a str>,
+    candidates: impl Iterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
     // What is longer than any name cannot be close to one, and must not cost time.
     if written.len() > 256 {
         return None;
     }
-    let written: Vec<char> = written.to_lowercase().chars().collect();
-    let slips_max = (written.len() / 3).max(1);
-    let distances = candidates.map(|candidate| (distance(&written, candidate), candidate));
+    let letters: Vec<char> = written.to_lowercase().chars().collect();
+    let slips_max = (letters.len() / 3).max(1);
+    let distances = candidates.clone().map(|candidate| (distance(&letters, candidate), candidate));
     let (slips, candidate) = distances.min_by_key(|(slips, _)| *slips)?;
-    (slips <= slips_max && slips < written.len()).then_some(candidate)
+    if slips <= slips_max && slips < letters.len() {
+        return Some(candidate);
+    }
+    let begins = |candidate: &&str| {
+        let (first, rest) = candidate.split_at_checked(written.len()).unwrap_or_default();
+        first.eq_ignore_ascii_case(written) && rest.starts_with(['+', '_'])
+    };
+    candidates.into_iter().find(begins).filter(|_| !written.is_empty())
 }
 
 /// How many letters must be put in, taken out, changed or swapped with their neighbour.

@@ -170,6 +170,17 @@ impl Place {
             Self::Path(_) => None,
         }
     }
+
+    /// Whether only one of them can be listened on: they are the same, or one TCP port of an address and of
+    /// all addresses. Of UDP the sockets of one user may share a port so.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        let (Self::Tcp(one), Self::Tcp(two)) = (self, other) else { return self == other };
+        let is_all = |it: &SocketAddr, of: &SocketAddr| {
+            it.ip().is_unspecified() && it.is_ipv4() == of.is_ipv4()
+        };
+        one.port() == two.port() && (one.ip() == two.ip() || is_all(one, two) || is_all(two, one))
+    }
 }
 
 impl fmt::Display for Place {

@@ -216,6 +216,9 @@ fn check_pointless(raw: &RawSource, url: &SourceUrl, report: &mut Report<'_>) {
     }
 }
 
+/// A place that something listens on already, and where that is written, if it is.
+type Taken = (Place, Option<usize>);
+
 /// No two listeners may want the same address.
 pub(super) fn check_listeners(
     sources: &[Option<Source>],
@@ -228,30 +231,33 @@ pub(super) fn check_listeners(
         let (what, count) = ("sources", sources.len());
         report.add(at, ProblemKind::TooMany { what, count, most: SOURCES_MAX });
     }
-    let mut taken: HashMap<Place, Option<usize>> = HashMap::new();
     let own = Place::Tcp(control.listen);
+    // By port; those without one are together.
+    let mut taken: HashMap<Option<u16>, Vec<Taken>> = HashMap::new();
     if control.listen.port() != 0 {
         let at = raw.control.listen.as_ref().map(|text| text.span().start);
-        taken.insert(own.clone(), at);
+        taken.insert(Some(control.listen.port()), vec![(own.clone(), at)]);
     }
     for (source, raw) in sources.iter().zip(&raw.sources) {
         let (Some(source), Some(text)) = (source, &raw.url) else { continue };
         let at = text.span().start;
         let listener = source.url.place();
-        if listener.address().is_some_and(|address| address.port() == 0) {
+        let port = listener.address().map(|address| address.port());
+        if port == Some(0) {
             continue;
         }
-        match taken.get(&listener) {
-            None => {
-                taken.insert(listener, Some(at));
-            }
-            Some(first) => {
-                let line = first.map(|first| report.line(first));
-                let owner = if listener == own { ", that of [control]," } else { "" };
-                let kind = if listener.address().is_some() { "address" } else { "path" };
-                let what = format!("{kind} {listener}{owner}");
-                report.add(at, ProblemKind::Duplicate { what, line });
-            }
-        }
+        let others = taken.entry(port).or_default();
+        let Some((first, at_first)) = others.iter().find(|(first, _)| first.excludes(&listener))
+        else {
+            others.push((listener, Some(at)));
+            continue;
+        };
+        let line = at_first.map(|first| report.line(first));
+        let owner = if *first == own { ", that of [control]," } else { "" };
+        let kind = if port.is_some() { "address" } else { "path" };
+        let overlap =
+            if *first == listener { String::new() } else { format!(", which overlaps {first},") };
+        let what = format!("{kind} {listener}{overlap}{owner}");
+        report.add(at, ProblemKind::Duplicate { what, line });
     }
 }

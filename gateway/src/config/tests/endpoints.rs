@@ -161,7 +161,7 @@ fn source_urls_are_addresses_of_this_machine() {
     );
     check(
         "syslog://0.0.0.0",
-        "unknown scheme \"syslog\"; supported: grpc, grpcs, http, https, quic, relp, relps, \
+        "unknown scheme \"syslog\"; did you mean \"syslog+tcp\"? supported: grpc, grpcs, http, https, quic, relp, relps, \
          syslog+tcp, syslog+tls, syslog+udp, syslog+unix, syslog+unixgram",
     );
     check(
@@ -204,6 +204,15 @@ fn listeners_do_not_want_the_same_address() {
         &format!("[control]\nlisten = 'localhost:1'\n{TCP}\n"),
         &["5:7: address 127.0.0.1:1, that of [control], is already used on line 2; allowed: once"],
     );
+    let all = "[[source]]\nname = 't'\nurl = 'http://0.0.0.0:1'";
+    check(
+        &format!("{TCP}\n{all}\n"),
+        &[
+            "6:7: address 0.0.0.0:1, which overlaps 127.0.0.1:1, is already used on line 3; allowed: once",
+        ],
+    );
+    valid(&format!("{UDP}\n{all}\n"));
+    valid(&format!("{TCP}\n{}\n", all.replace("0.0.0.0", "[::]")));
     // Any free port is never the same.
     let any =
         |name: &str| format!("[[source]]\nname = '{name}'\nurl = 'syslog+tcp://127.0.0.1:0'\n");
