@@ -111,7 +111,7 @@ impl Shared {
         let mut inner = self.lock();
         inner.may_append(self.options.unsynced_bytes_max)?;
         inner.knows(wants)?;
-        let body = inner.body_for(bytes);
+        let body = inner.body_for(bytes, self.options.segment_bytes);
         let mut body = crate::lock(&body);
         let (appended, lag_began) = inner.append(bytes, wants, durable);
         inner.stats.appended_bytes += len as u64;
@@ -283,8 +283,10 @@ impl Inner {
 
     /// Where an entry of so many bytes is to be copied: into the body of the open group, if it has room and
     /// nobody is just copying into it, or there are many groups already.
-    fn body_for(&mut self, bytes: usize) -> Arc<Mutex<Body>> {
-        let is_full = self.open.bytes() > 0 && self.open.bytes() + bytes > GROUP_BYTES;
+    fn body_for(&mut self, bytes: usize, segment_bytes: u64) -> Arc<Mutex<Body>> {
+        // Two of them or more make a segment.
+        let most = GROUP_BYTES.min(format::index(segment_bytes / 2));
+        let is_full = self.open.bytes() > 0 && self.open.bytes() + bytes > most;
         if is_full || (self.under_way < GROUPS_MOST && self.open.is_busy()) {
             self.close_group();
         }
