@@ -120,7 +120,7 @@ fn records_in(bytes: &[u8]) -> Vec<(String, u64)> {
 
 /// One connection takes less than is sent, so more of them bring more.
 #[test]
-fn a_pool_that_grows_stays_within_its_cap_and_keeps_the_order_of_each_app() {
+fn a_pool_that_grows_and_is_to_shrink_stays_within_its_cap_and_keeps_the_order_of_each_app() {
     const APPS: usize = 64;
     const PER_SECOND: u64 = 150;
     let scratch = Scratch::new("growth");
@@ -137,6 +137,15 @@ fn a_pool_that_grows_stays_within_its_cap_and_keeps_the_order_of_each_app() {
     // Growth goes on while there is more to send than is taken.
     let before = keeper.sent();
     wait_until("more records", || keeper.sent() >= before + 3 * PER_SECOND * APPS as u64);
+    // There is to be one from now on, and what it gets meanwhile stays in order too.
+    gateway.reload(
+        &scratch,
+        &config.replace(&format!("max_connections = {CAP}"), "max_connections = 1"),
+    );
+    wait_until("one connection", || cage.open_now() == 1);
+    let before = keeper.sent();
+    wait_until("more records", || keeper.sent() >= before + PER_SECOND * APPS as u64);
+    assert_eq!(cage.open_now(), 1);
     let (sent, _) = keeper.finish();
     wait_until("all booked as delivered", || {
         gateway.ledger().destination("syslog+tcp", "delivered") == sent

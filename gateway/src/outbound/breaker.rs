@@ -63,6 +63,8 @@ struct State {
     failures: u32,
     /// No attempt before this.
     until: Instant,
+    /// When the destination last asked to be left alone.
+    asked: Option<Instant>,
     is_probing: bool,
 }
 
@@ -88,6 +90,7 @@ impl Breaker {
             backoff: Backoff::new(seed),
             failures: 0,
             until: Instant::now(),
+            asked: None,
             is_probing: false,
         };
         Self { state: Mutex::new(state), changed: Notify::new() }
@@ -130,20 +133,32 @@ impl Breaker {
         state.failures = state.failures.saturating_add(1);
         let own = state.backoff.next();
         let wait = retry_after.map_or(own, |asked| asked.min(RETRY_AFTER_MAX).max(own));
-        state.until = state.until.max(Instant::now() + wait);
+        let now = Instant::now();
+        state.until = state.until.max(now + wait);
+        if retry_after.is_some() {
+            state.asked = Some(now);
+        }
         wait
     }
 
-    /// Notes a success.
-    pub(super) fn succeeded(&self) {
+    /// Notes a success of an attempt that was admitted then. One from before the destination asked to be
+    /// left alone takes nothing of that back.
+    pub(super) fn succeeded(&self, admitted: Instant) {
         let mut state = self.lock();
-        if state.failures == 0 {
-            return;
+        if state.failures > 0 && state.asked.is_none_or(|asked| admitted > asked) {
+            self.reset(&mut state);
         }
-        state.failures = 0;
+    }
+
+    /// Whatever made the attempts fail may be mended.
+    pub(super) fn try_again(&self) {
+        self.reset(&mut self.lock());
+    }
+
+    fn reset(&self, state: &mut State) {
+        (state.failures, state.asked) = (0, None);
         state.until = Instant::now();
         state.backoff.reset();
-        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -210,10 +225,27 @@ mod tests {
         };
         tokio::task::yield_now().await;
         let began = Instant::now();
-        breaker.succeeded();
+        breaker.try_again();
         waiting.await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_earlier_request_that_succeeds_takes_nothing_back_of_what_was_asked_for() {
+        let breaker = Breaker::new(7);
+        let earlier = Instant::now();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        breaker.failed(None);
+        breaker.succeeded(earlier);
+        drop(breaker.admit().await);
+        assert_eq!(earlier.elapsed(), Duration::from_millis(1), "nothing was asked for");
+        breaker.failed(Some(Duration::from_secs(60)));
+        breaker.succeeded(earlier);
+        drop(breaker.admit().await);
+        assert!(earlier.elapsed() > Duration::from_secs(60));
+        breaker.succeeded(Instant::now());
+        assert_eq!(breaker.lock().failures, 0);
     }
 
     #[tokio::test(start_paused = true)]

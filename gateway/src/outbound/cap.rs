@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 pub(super) struct Cap {
     state: Mutex<State>,
     freed: Notify,
+    /// Somebody has begun to wait.
+    wanted: Notify,
 }
 
 #[derive(Debug)]
@@ -42,14 +44,14 @@ impl Cap {
     /// At most `most` connections, and at least one.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let state = State { open: 0, most: most.max(1), waiting: 0 };
-        Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), freed: Notify::new(), wanted: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the cap. What is open beyond a lower one stays open until it is done with.
+    /// Changes the cap. What is open beyond a lower one stays open until what it has in hand is done with.
     pub(super) fn change(&self, most: usize) {
         self.lock().most = most.max(1);
         self.freed.notify_waiters();
@@ -69,6 +71,7 @@ impl Cap {
                 // Only who finds none waits for one: others end theirs for it.
                 waiter.get_or_insert_with(|| {
                     state.waiting += 1;
+                    self.wanted.notify_waiters();
                     Waiter(self)
                 });
             }
@@ -79,6 +82,17 @@ impl Cap {
     /// Whether somebody waits for leave: who does not need a connection now should end it.
     pub(super) fn is_wanted(&self) -> bool {
         self.lock().waiting > 0
+    }
+
+    /// Ready when somebody waits for leave. Cancel safe.
+    pub(super) async fn wanted(&self) {
+        loop {
+            let wanted = self.wanted.notified();
+            if self.is_wanted() {
+                return;
+            }
+            wanted.await;
+        }
     }
 }
 

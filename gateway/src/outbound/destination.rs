@@ -190,19 +190,24 @@ impl Destination {
     }
 
     /// Changes how it is set up; what waits for it stays. Open connections keep what they have, new
-    /// ones take what is new.
-    pub fn change(&self, settings: DestinationSettings) {
+    /// ones take what is new. Those beyond a lower cap end when what waits for them is done with.
+    pub fn change(self: &Arc<Self>, settings: DestinationSettings) {
         self.queue.set_bytes_max(settings.queue_bytes_max);
         self.cap.change(settings.connections_max);
+        self.pool.change(settings.connections_max);
+        let lines_max = Connector::lines_max(&settings.kind, settings.connections_max);
+        for line in self.queue.fold(lines_max) {
+            self.employ(line);
+        }
         self.settings.store(Arc::new(settings));
         // What made it fail may be mended.
-        self.breaker.succeeded();
+        self.breaker.try_again();
     }
 
     /// What made its attempts fail may be mended, if it speaks TLS by this client.
     pub fn try_again(&self, client: &Arc<TlsClient>) {
         if self.settings.load().tls.as_ref().is_some_and(|own| Arc::ptr_eq(own, client)) {
-            self.breaker.succeeded();
+            self.breaker.try_again();
         }
     }
 
@@ -222,7 +227,7 @@ impl Destination {
     async fn take(self: &Arc<Self>, parcel: &Arc<Parcel>, selection: Selection, entry: &Count) {
         let when_full = self.settings.load().when_full;
         if when_full == WhenFull::Block {
-            self.queue.room().await;
+            self.blocking_room().await;
         }
         let spills = when_full == WhenFull::Spool;
         let overflows = spills && !self.queue.has_room();

@@ -39,6 +39,8 @@ pub(super) struct Lag {
     /// Held while it is decided whether records go to the queue or to the spool.
     gate: Mutex<Gate>,
     grown: Notify,
+    /// Something was read, or the lag is over.
+    shrunk: Notify,
     stopped: Notify,
     is_stopped: AtomicBool,
     id: OnceLock<DestinationId>,
@@ -129,6 +131,7 @@ impl Destination {
     pub(super) async fn stop_reading(&self) {
         self.lag.is_stopped.store(true, Ordering::Release);
         self.lag.stopped.notify_one();
+        self.lag.shrunk.notify_waiters();
         let reader = self.lag.gate().reader.take();
         if let Some(reader) = reader {
             drop(reader.await);
@@ -148,6 +151,25 @@ impl Destination {
         if let Some(spool) = self.common().spool.as_ref().filter(|s| s.state() == State::Good) {
             // When it is late, the spool says no, and the records are shed and counted.
             drop(tokio::time::timeout(DISK_PATIENCE, spool.room()).await);
+        }
+    }
+
+    /// Waits as `when_full = "block"` says: for room in the queue, and of what waits on disk for no more than
+    /// the queue may hold. Cancel safe.
+    pub(super) async fn blocking_room(&self) {
+        loop {
+            self.queue.room().await;
+            let shrunk = self.lag.shrunk.notified();
+            let Some(spool) = self.common().spool.as_ref().filter(|_| self.lag.is_set()) else {
+                return;
+            };
+            // What is to go to the disk is not given up there.
+            spool.room().await;
+            let waiting = spool.waiting(self.spool_id(spool)).lag_bytes;
+            if self.lag.is_stopped() || waiting < self.queue.bytes_max() as u64 {
+                return;
+            }
+            shrunk.await;
         }
     }
 
@@ -282,6 +304,7 @@ impl Destination {
         let is_over = !spool.waiting(id).is_lagging;
         if is_over {
             self.lag.is_set.store(false, Ordering::Release);
+            self.lag.shrunk.notify_waiters();
             gate.reader = None;
         }
         is_over
@@ -302,6 +325,7 @@ impl Destination {
     /// Puts an entry that was read into the queue.
     fn take_entry(self: &Arc<Self>, sequence: u64, payload: Vec<u8>, records: usize) {
         self.book.spooled.leave(records);
+        self.lag.shrunk.notify_waiters();
         let read = Entry::read(payload).and_then(|entry| {
             let selection = entry.selection(self.key)?;
             Ok((entry, selection))

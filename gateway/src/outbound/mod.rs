@@ -162,7 +162,7 @@ async fn deliver_by_spool(
     }
     for (destination, _) in &deliveries {
         if destination.settings().when_full == WhenFull::Block {
-            destination.queue.room().await;
+            destination.blocking_room().await;
         }
     }
     let len = parcel.batch().len();

@@ -1,7 +1,7 @@
 //! Destinations, with real sockets and a real spool.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use logboom_record::{Head, UnixNanos, app_hash};
@@ -343,4 +343,95 @@ async fn a_batch_that_the_spool_never_takes_is_parked_and_its_sender_is_answered
     assert_eq!(resolution, Ok(logboom_record::Resolution::Kept));
     assert_eq!((source.copies.get(), stage.book.parked.get()), (20, 20));
     assert_eq!((stage.book.in_flight.get(), stage.book.imbalance()), (0, 0));
+}
+
+/// A server of HTTP/1.1 that keeps its connections; the first answers with this status, the others take
+/// everything. Returns its port and how many connections there were.
+async fn first_answers(status: &'static str) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let status = if count.fetch_add(1, Ordering::SeqCst) == 0 { status } else { "200 OK" };
+            tokio::spawn(async move {
+                let (mut read, mut buffer) = (Vec::new(), vec![0; 4096]);
+                loop {
+                    let count = stream.read(&mut buffer).await.unwrap_or(0);
+                    read.extend_from_slice(&buffer[..count]);
+                    if count == 0 {
+                        return;
+                    }
+                    // The one record is an x, and a body ends with it and its line feed.
+                    if read.ends_with(b"x\n") {
+                        read.clear();
+                        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (port, accepted)
+}
+
+#[tokio::test]
+async fn what_was_sent_to_the_wrong_server_goes_by_another_connection() {
+    let stage = Stage::new("misdirected");
+    let (port, accepted) = first_answers("421 Misdirected Request").await;
+    let url = format!("http://127.0.0.1:{port}/?format=raw");
+    let destination = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    push(&destination, parcel(&["a"], 1, None)).await;
+    until("it is delivered", || stage.book.delivered.get() == 1).await;
+    assert_eq!(accepted.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_records_is_there() {
+    let stage = Stage::new("refusing");
+    let (port, _) = first_answers("400 Bad Request").await;
+    let url = format!("http://127.0.0.1:{port}/?format=raw");
+    let destination = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    for _ in 0..3 {
+        destination.breaker.failed(None);
+    }
+    assert_ne!(destination.breaker(), BreakerState::Closed);
+    push(&destination, parcel(&["a"], 1, None)).await;
+    until("it is parked", || stage.book.parked.get() == 1).await;
+    until("the breaker closes", || destination.breaker() == BreakerState::Closed).await;
+}
+
+#[tokio::test]
+async fn block_stops_senders_also_when_what_waits_is_on_disk() {
+    let stage = Stage::new("block");
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("syslog+tcp://{free}");
+    let destination = stage.destination(&url, WhenFull::Spool, 4 << 10);
+    for _ in 0..20 {
+        push(&destination, parcel(&["a"], 2000, None)).await;
+    }
+    until("it lags", || destination.lag.is_set()).await;
+    let settings = DestinationSettings::clone(&destination.settings());
+    destination.change(DestinationSettings { when_full: WhenFull::Block, ..settings });
+    let more = {
+        let destination = Arc::clone(&destination);
+        tokio::spawn(async move { push(&destination, parcel(&["a"], 2000, None)).await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!more.is_finished(), "20 records of 2000 bytes wait, twice 4 KiB may");
+    let listener = TcpListener::bind(free).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 4096];
+                while stream.read(&mut buffer).await.unwrap_or(0) > 0 {}
+            });
+        }
+    });
+    until("all are delivered", || stage.book.delivered.get() == 21).await;
+    more.await.unwrap();
+    assert_eq!(stage.dropped(), []);
 }

@@ -29,6 +29,7 @@ pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
         hand: Hand::default(),
         progress: Progress::default(),
         out: Vec::new(),
+        admitted: tokio::time::Instant::now(),
         is_handing_over: false,
         idle_since: None,
         destination,
@@ -50,6 +51,8 @@ struct Worker {
     progress: Progress,
     /// Encoded records, reused.
     out: Vec<u8>,
+    /// When the last attempt was admitted.
+    admitted: tokio::time::Instant,
     /// The line waits for this connection to end.
     is_handing_over: bool,
     idle_since: Option<tokio::time::Instant>,
@@ -155,7 +158,19 @@ impl Worker {
             self.lost(failure);
         }
         let destination = Arc::clone(&self.destination);
-        let admitted = destination.breaker.admit().await;
+        let has_connection = self.connector.is_some();
+        // Both are cancel safe.
+        let admitted = tokio::select! {
+            biased;
+            admitted = destination.breaker.admit() => admitted,
+            // Whoever waits for this connection's slot may be the one that was admitted.
+            () = destination.cap.wanted(), if has_connection => {
+                self.book_settled();
+                self.disconnect();
+                return;
+            }
+        };
+        (self.admitted, self.idle_since) = (tokio::time::Instant::now(), None);
         if let Err(failure) = self.connect_and_send().await {
             // Whoever probes notes what it found before another may.
             self.note(failure);
@@ -201,9 +216,10 @@ impl Worker {
             if outcome == Outcome::Delivered {
                 book.delivered.add(records);
                 book.attempts.add(AttemptOutcome::Ok, 1);
-                if self.is_good() {
-                    destination.breaker.succeeded();
-                }
+            }
+            // Who refuses records is there as much as who takes them.
+            if outcome != Outcome::TooLarge && self.is_good() {
+                destination.breaker.succeeded(self.admitted);
             }
             let settled = records;
             while records > 0 && !self.hand.is_empty() {

@@ -334,6 +334,12 @@ impl Cage {
         self.books.failed_handshakes.load(Ordering::Relaxed)
     }
 
+    /// Connections that are open now.
+    #[must_use]
+    pub fn open_now(&self) -> usize {
+        self.books.open.load(Ordering::SeqCst)
+    }
+
     /// The most connections that were open at once.
     #[must_use]
     pub fn most_open(&self) -> usize {

@@ -160,7 +160,7 @@ impl QuicConnector {
                 known += 1;
                 continue;
             }
-            if is_known || other || records >= BATCH_RECORDS {
+            if is_known || other || records >= BATCH_RECORDS.min(self.limits.records) {
                 break;
             }
             let before = out.len();

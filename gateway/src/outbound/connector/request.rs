@@ -3,10 +3,11 @@
 //! A request carries what is in hand, so that one waits for the next only while one is in flight.
 //! Its records and its id stay together until it is answered for good: a retry is the same request.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use logboom_record::{FieldNames, UnixNanos};
 use tokio::sync::Mutex;
@@ -47,12 +48,19 @@ pub(in crate::outbound) struct Pool {
 struct Shared {
     connection: Connection,
     open: Arc<Open>,
+    /// It leads to the wrong server: nobody else is to share it.
+    is_misdirected: AtomicBool,
 }
 
 impl Pool {
     pub(in crate::outbound) fn new(in_flight_max: usize) -> Self {
         let limit = Limit::new(Control::new(IN_FLIGHT_START, in_flight_max));
         Self { limit, size: Arc::default(), shared: Mutex::default() }
+    }
+
+    /// Changes how many requests may be in flight at most.
+    pub(in crate::outbound) fn change(&self, in_flight_max: usize) {
+        self.limit.change(in_flight_max);
     }
 
     /// How many requests may be in flight, and how many are.
@@ -109,7 +117,7 @@ pub(in crate::outbound) struct RequestConnector {
     size: Arc<BodySize>,
     /// The spool and the destination, of which ids of requests speak.
     scope: String,
-    _shared: Option<Arc<Shared>>,
+    shared: Option<Arc<Shared>>,
 }
 
 impl RequestConnector {
@@ -119,7 +127,9 @@ impl RequestConnector {
         http: &HttpDestination,
     ) -> Result<(Self, Arc<Open>), Failure> {
         let mut pooled = destination.pool.shared.lock().await;
-        let known = pooled.upgrade().filter(|shared| shared.connection.is_open());
+        let known = pooled.upgrade().filter(|shared| {
+            shared.connection.is_open() && !shared.is_misdirected.load(Ordering::Relaxed)
+        });
         let known = known.and_then(|shared| {
             Some((shared.connection.share()?, Arc::clone(&shared.open), Some(shared)))
         });
@@ -134,8 +144,10 @@ impl RequestConnector {
                 let connection = opened.map_err(|error| failure("connect", &error))?;
                 let open = Arc::new(Open::new(&destination.book, Some(slot)));
                 let share = connection.share();
-                let shared = share
-                    .map(|connection| Arc::new(Shared { connection, open: Arc::clone(&open) }));
+                let shared = share.map(|connection| {
+                    let (open, is_misdirected) = (Arc::clone(&open), AtomicBool::new(false));
+                    Arc::new(Shared { connection, open, is_misdirected })
+                });
                 *pooled = shared.as_ref().map(Arc::downgrade).unwrap_or_default();
                 (connection, open, shared)
             }
@@ -170,7 +182,7 @@ impl RequestConnector {
                 // Without a spool no record is held in it.
                 None => String::new(),
             },
-            _shared: shared,
+            shared,
         };
         Ok((connector, open))
     }
@@ -216,8 +228,8 @@ impl RequestConnector {
             Judgement::Denied => return Err(self.busy(&answer, AttemptOutcome::Rejected)),
             Judgement::Retry => return Err(self.busy(&answer, AttemptOutcome::Busy)),
         };
+        progress.proven = true;
         if outcome == Outcome::Delivered {
-            progress.proven = true;
             self.size.was_taken(body.records);
         }
         progress.group = None;
@@ -251,9 +263,14 @@ impl RequestConnector {
     fn busy(&self, answer: &Answer, outcome: AttemptOutcome) -> Failure {
         let asked = answer.retry_after.map(|after| after.wait(UnixNanos::now()));
         let pause = (outcome == AttemptOutcome::Rejected).then_some(DENIED_PAUSE);
+        // Another connection may lead to the right server.
+        let is_misdirected = answer.status == StatusCode::MISDIRECTED_REQUEST;
+        if let Some(shared) = self.shared.as_ref().filter(|_| is_misdirected) {
+            shared.is_misdirected.store(true, Ordering::Relaxed);
+        }
         Failure {
             retry_after: asked.or(pause),
-            keeps_connection: !answer.closes && self.connection.is_open(),
+            keeps_connection: !answer.closes && !is_misdirected && self.connection.is_open(),
             ..Failure::new("request", outcome, describe(answer))
         }
     }

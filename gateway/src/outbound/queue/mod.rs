@@ -4,7 +4,8 @@
 //! records of an app keep their order. The number of connections doubles when it grows, so lanes
 //! only ever move to new ones. Each old connection then gets a handover: it ends its stream, so that
 //! the peer has read all of it, and goes on with a new one. A barrier at the head of a new line makes
-//! it wait until the handover is past.
+//! it wait until the handover is past. When there are to be fewer, it is the other way round: the lines of
+//! the upper half get nothing more, and the lower ones wait for their handovers.
 //!
 //! Concurrency: one lock around all of it, held for pushes and pops, never over an await.
 
@@ -99,8 +100,10 @@ struct Line {
 
 #[derive(Debug)]
 struct Inner {
-    /// The line of a lane is the one of its number, modulo their count.
     lines: Vec<Line>,
+    /// Lines that get items, from the first: that of a lane is the one of its number, modulo their count. The
+    /// others end what they have.
+    active: usize,
     /// Lanes with items since the last growth, as bits.
     lanes_used: [u64; LANES / 64],
     bytes: usize,
@@ -153,6 +156,7 @@ impl Queue {
     pub(super) fn new(bytes_max: usize) -> Self {
         let inner = Inner {
             lines: vec![Line::new(0)],
+            active: 1,
             lanes_used: [0; LANES / 64],
             bytes: 0,
             is_closed: false,
@@ -304,9 +308,12 @@ impl Queue {
 
     /// Books a handover as done with.
     pub(super) fn handed_over(&self, key: LineKey) {
-        if let Some(line) = self.inner().lines.get_mut(key.number) {
+        let mut inner = self.inner();
+        if let Some(line) = inner.lines.get_mut(key.number) {
             line.finish(line.popped);
         }
+        inner.drop_ended();
+        drop(inner);
         self.work.notify_waiters();
     }
 
@@ -351,20 +358,15 @@ impl Queue {
     /// the new ones.
     pub(super) fn grow(&self, lines_max: usize) -> Vec<LineKey> {
         let mut inner = self.inner();
-        let count = inner.lines.len();
+        let count = inner.active;
         let used: u32 = inner.lanes_used.iter().map(|word| word.count_ones()).sum();
-        let is_power = count.is_power_of_two();
+        let is_folding = inner.lines.len() > count;
         let is_enough = count * 2 > lines_max.min(LANES) || used as usize <= count;
-        if inner.is_closed || !is_power || is_enough {
+        if inner.is_closed || is_folding || is_enough {
             return Vec::new();
         }
-        let mut barriers = Vec::with_capacity(count);
-        for (connection, line) in inner.lines.iter_mut().enumerate() {
-            line.pushed += 1;
-            let sequence = line.pushed;
-            line.entries.push_back(Entry::Handover { sequence });
-            barriers.push((connection, sequence));
-        }
+        let hand_over = |(connection, line): (usize, &mut Line)| (connection, line.hand_over());
+        let barriers: Vec<_> = inner.lines.iter_mut().enumerate().map(hand_over).collect();
         let mut grown = Vec::with_capacity(count);
         for number in count..count * 2 {
             let mut line = Line { is_served: true, ..Line::new(inner.next_id) };
@@ -375,22 +377,44 @@ impl Queue {
             line.entries.extend(held);
             inner.lines.push(line);
         }
+        inner.active = inner.lines.len();
         inner.lanes_used = [0; LANES / 64];
         drop(inner);
         self.work.notify_waiters();
         grown
     }
 
+    /// Halves the lines that get items until there are at most so many, and at least one. Returns those of
+    /// the others that need a worker to end what they have.
+    pub(super) fn fold(&self, lines_max: usize) -> Vec<LineKey> {
+        let mut inner = self.inner();
+        while inner.active > lines_max.max(1) {
+            inner.active /= 2;
+            let half = inner.active;
+            let (lower, upper) = inner.lines.split_at_mut(half);
+            // Those beyond the upper half have ended theirs before, or hand over to it.
+            for (lower, (connection, upper)) in lower.iter_mut().zip((half..).zip(upper)) {
+                let sequence = upper.hand_over();
+                lower.entries.push_back(Entry::Barrier { connection, sequence });
+            }
+        }
+        let unserved = inner.claim_unserved();
+        drop(inner);
+        self.work.notify_waiters();
+        unserved
+    }
+
     /// Takes away the upper half of the lines, if all of them have been idle for `idle`: long enough
     /// for their peers to have read what they sent. Their lanes go back to those that had them.
     pub(super) fn shrink(&self, idle: Duration) {
         let mut inner = self.inner();
-        let half = inner.lines.len() / 2;
+        let half = inner.active / 2;
         let upper = inner.lines.get(half.max(1)..).unwrap_or_default();
         if half == 0 || !upper.iter().all(|line| line.is_idle(idle)) {
             return;
         }
         inner.lines.truncate(half);
+        inner.active = half;
         drop(inner);
         self.work.notify_waiters();
     }
@@ -418,6 +442,13 @@ impl Line {
     fn new(id: u64) -> Self {
         let (entries, hand, idle_since) = (VecDeque::new(), VecDeque::new(), Instant::now());
         Self { id, entries, is_served: false, pushed: 0, popped: 0, finished: 0, hand, idle_since }
+    }
+
+    /// Has it end its stream behind what it has; returns the place of that.
+    fn hand_over(&mut self) -> u64 {
+        self.pushed += 1;
+        self.entries.push_back(Entry::Handover { sequence: self.pushed });
+        self.pushed
     }
 
     fn finish(&mut self, sequence: u64) {
@@ -455,11 +486,11 @@ impl Line {
 impl Inner {
     /// Appends an item to the lines of its lanes.
     fn append(&mut self, item: Item) {
-        if self.lines.len() == 1 {
+        if self.active == 1 {
             self.sample_lanes(&item);
             return self.append_to(0, item);
         }
-        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); self.lines.len()];
+        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); self.active];
         let batch = item.parcel.batch();
         for index in item.selection.iter(batch.len()) {
             let Some(record) = batch.record(index) else { continue };
@@ -503,6 +534,14 @@ impl Inner {
             line.pushed += 1;
             item.sequence = line.pushed;
             line.entries.push_back(Entry::Item(item));
+        }
+    }
+
+    /// Takes away the last lines that get nothing more and have ended what they had.
+    fn drop_ended(&mut self) {
+        let has_ended = |line: &Line| line.entries.is_empty() && line.is_empty_handed();
+        while self.lines.len() > self.active && self.lines.last().is_some_and(has_ended) {
+            self.lines.pop();
         }
     }
 

@@ -100,6 +100,72 @@ fn growing_moves_lanes_only_behind_a_handover() {
 }
 
 #[test]
+fn folding_moves_lanes_only_behind_a_handover_and_the_other_lines_end() {
+    let queue = Queue::new(1 << 20);
+    push(&queue, &many_apps(), Selection::All, false);
+    let first = item(&queue, FIRST);
+    queue.finish(FIRST, &first);
+    let second_line = queue.grow(8)[0];
+    assert!(matches!(queue.pop(FIRST), Popped::Handover));
+    queue.handed_over(FIRST);
+    push(&queue, &many_apps(), Selection::All, false);
+    let in_hand = item(&queue, second_line);
+    push(&queue, &many_apps(), Selection::All, false);
+    queue.fold(1);
+    push(&queue, &many_apps(), Selection::All, false);
+    for _ in 0..2 {
+        let left = item(&queue, FIRST);
+        assert!(left.records < 64);
+        queue.finish(FIRST, &left);
+    }
+    assert!(matches!(queue.pop(FIRST), Popped::Empty), "the other has some in hand");
+    assert_eq!(queue.grow(8), [], "not before that is over");
+    queue.finish(second_line, &in_hand);
+    let right = item(&queue, second_line);
+    queue.finish(second_line, &right);
+    assert!(matches!(queue.pop(FIRST), Popped::Empty), "the peer may not have read it");
+    assert!(matches!(queue.pop(second_line), Popped::Handover));
+    queue.handed_over(second_line);
+    assert!(matches!(queue.pop(second_line), Popped::Closed));
+    assert_eq!(item(&queue, FIRST).records, 64);
+    assert_eq!(queue.grow(8)[0].number, second_line.number);
+}
+
+#[test]
+fn folding_again_and_again_ends_all_lines_but_one() {
+    let queue = Queue::new(1 << 20);
+    let mut lines = vec![FIRST];
+    while let grown = {
+        push(&queue, &many_apps(), Selection::All, false);
+        queue.grow(8)
+    } && !grown.is_empty()
+    {
+        lines.extend(grown);
+    }
+    assert_eq!(lines.len(), 8);
+    queue.fold(4);
+    queue.fold(1);
+    push(&queue, &many_apps(), Selection::All, false);
+    let mut records = 0;
+    // Whoever can goes on, as workers do.
+    for _ in 0..100 {
+        for line in &lines {
+            match queue.pop(*line) {
+                Popped::Item(item) => {
+                    records += item.records;
+                    queue.finish(*line, &item);
+                }
+                Popped::Handover => queue.handed_over(*line),
+                Popped::Empty | Popped::Closed => {}
+            }
+        }
+    }
+    assert_eq!(records, 5 * 64);
+    assert!(queue.is_empty());
+    assert_eq!(queue.inner().lines.len(), 1);
+}
+
+#[test]
 fn lines_double_and_never_exceed_their_limit() {
     let queue = Queue::new(1 << 20);
     for expected in [vec![1], vec![2, 3], vec![4, 5, 6, 7], vec![]] {

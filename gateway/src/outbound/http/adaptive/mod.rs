@@ -77,6 +77,12 @@ impl Control {
         }
     }
 
+    /// Changes what the limit can be at most.
+    pub(crate) fn change(&mut self, limit_max: usize) {
+        self.limit_max = limit_max.max(1);
+        self.limit = self.limit.min(self.limit_max);
+    }
+
     /// How many requests may be in flight.
     #[must_use]
     pub(crate) fn limit(&self) -> usize {
@@ -181,6 +187,12 @@ impl Limit {
             // Told meanwhile, this returns at once.
             self.room.notified().await;
         }
+    }
+
+    /// Changes what the limit can be at most.
+    pub(crate) fn change(&self, limit_max: usize) {
+        self.lock().change(limit_max);
+        self.tell();
     }
 
     /// How many requests may be in flight, and how many are.

@@ -215,3 +215,16 @@ async fn all_that_wait_get_their_turn_and_never_more_at_once_than_the_limit() {
     }
     assert_eq!(limit.state(), (3, 0));
 }
+
+#[test]
+fn a_lower_most_holds_at_once_and_a_higher_one_lets_it_grow() {
+    let limit = Limit::new(Control::new(4, 4));
+    let permits: Vec<_> = (0..4).map(|_| poll(limit.acquire()).unwrap()).collect();
+    limit.change(2);
+    assert_eq!(limit.state(), (2, 4));
+    drop(permits);
+    let _two = [poll(limit.acquire()).unwrap(), poll(limit.acquire()).unwrap()];
+    assert!(poll(limit.acquire()).is_none());
+    limit.change(8);
+    assert_eq!(limit.state(), (2, 2), "what it can be is to be found out");
+}
