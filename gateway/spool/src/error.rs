@@ -65,6 +65,9 @@ pub enum AppendError {
     /// The disk is full; wait for [`crate::Spool::room`].
     #[error("there is no room on the spool's disk")]
     Full,
+    /// The destination lags, so that the entry would not be held.
+    #[error("destination number {0} of the spool lags")]
+    Lagging(u32),
     /// The entry is over [`ENTRY_BYTES_MAX`].
     #[error("an entry of {bytes} bytes is over the limit of {ENTRY_BYTES_MAX}")]
     TooLarge {

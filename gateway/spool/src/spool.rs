@@ -95,7 +95,21 @@ impl Spool {
         wants: &[Want],
         durable: Option<Durable>,
     ) -> Result<Appended, AppendError> {
-        self.shared.append(payload, wants, durable)
+        self.shared.append(payload, wants, durable, false)
+    }
+
+    /// As [`Self::append`], but only where all destinations hold the entry: for what its caller has in memory
+    /// already.
+    ///
+    /// # Errors
+    /// [`AppendError`]; `Lagging` where one of them would not.
+    pub fn append_held(
+        &self,
+        payload: &[&[u8]],
+        wants: &[Want],
+        durable: Option<Durable>,
+    ) -> Result<Appended, AppendError> {
+        self.shared.append(payload, wants, durable, true)
     }
 
     /// Ready when an append can be taken, or when none ever will be: the spool is closed.

@@ -102,6 +102,7 @@ impl Shared {
         payload: &[&[u8]],
         wants: &[Want],
         durable: Option<Durable>,
+        is_held: bool,
     ) -> Result<Appended, AppendError> {
         let len = payload.iter().map(|part| part.len()).sum();
         let bytes = format::entry_size(len, wants.len());
@@ -111,6 +112,9 @@ impl Shared {
         let mut inner = self.lock();
         inner.may_append(self.options.unsynced_bytes_max)?;
         inner.knows(wants)?;
+        if is_held {
+            inner.may_hold(wants)?;
+        }
         let body = inner.body_for(bytes, self.options.segment_bytes);
         let mut body = crate::lock(&body);
         let (appended, lag_began) = inner.append(bytes, wants, durable);
@@ -277,6 +281,17 @@ impl Inner {
         let unknown = |want: &&Want| want.destination.index() >= self.destinations.len();
         match wants.iter().find(unknown) {
             Some(want) => Err(AppendError::UnknownDestination(want.destination.0)),
+            None => Ok(()),
+        }
+    }
+
+    fn may_hold(&self, wants: &[Want]) -> Result<(), AppendError> {
+        let lags = |want: &&Want| {
+            let destination = self.destinations.get(want.destination.index());
+            !want.hold || destination.is_none_or(|destination| destination.lag.is_some())
+        };
+        match wants.iter().find(lags) {
+            Some(want) => Err(AppendError::Lagging(want.destination.0)),
             None => Ok(()),
         }
     }

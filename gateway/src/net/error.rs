@@ -34,7 +34,7 @@ pub enum DialError {
     },
     /// The policy does not let anything connect there.
     #[error(
-        "{host} may not be a destination: give it a public address, or let the operator allow this one"
+        "{host} may not be a destination: give it a public address, or allow this one in [network]"
     )]
     Forbidden {
         /// As configured.

@@ -77,8 +77,10 @@ pub struct Destination {
     pub(super) pool: Pool,
     /// As whom it sends, where the protocol wants to know.
     producers: OnceLock<Producers>,
-    /// For lines in the log that its failures cause.
+    /// For lines in the log that its failures cause, that tell of refused records, and of lost ones.
     pub(super) throttle: Throttle,
+    refused: Throttle,
+    lost: Throttle,
     pub(super) lag: Lag,
     workers: Mutex<JoinSet<()>>,
     growth: Mutex<Growth>,
@@ -137,6 +139,8 @@ impl Destination {
             pool: Pool::new(settings.connections_max),
             producers: OnceLock::new(),
             throttle: Throttle::default(),
+            refused: Throttle::default(),
+            lost: Throttle::default(),
             lag: Lag::default(),
             workers: Mutex::new(JoinSet::new()),
             growth: Mutex::new(Growth::new()),
@@ -266,8 +270,32 @@ impl Destination {
         }
     }
 
+    /// Has `when_full = "block"` hold nobody up any more.
+    pub(crate) fn stop_blocking(&self) {
+        self.queue.set_bytes_max(usize::MAX);
+        self.lag_has_shrunk();
+    }
+
+    /// Says in the log that records were given up.
+    pub(super) fn tell_lost(&self, records: usize, reason: DropReason, what: &str) {
+        if let Some(left_out) = self.lost.allow() {
+            let (destination, reason) = (self.name(), reason.keyword());
+            tracing::warn!(destination, records, reason, left_out, "{what}");
+        }
+    }
+
     /// Books an item as lost.
     pub(super) fn give_up(&self, item: &Item, reason: DropReason) {
+        match reason {
+            DropReason::Shed => {
+                self.tell_lost(item.records, reason, "its queue is full, oldest shed")
+            }
+            DropReason::SpoolFull => {
+                self.tell_lost(item.records, reason, "the spool takes nothing")
+            }
+            // Told of at the end, all at once.
+            _ => {}
+        }
         self.book.dropped.add(reason, item.records);
         self.book.in_flight.leave(item.records);
         if let Some(receipt) = &item.parcel.receipt {
@@ -300,7 +328,7 @@ impl Destination {
         if let Some(receipt) = item.parcel.receipt.as_ref().filter(|_| parked < places.len()) {
             receipt.lose();
         }
-        if let Some(left_out) = self.throttle.allow() {
+        if let Some(left_out) = self.refused.allow() {
             let records = places.len();
             tracing::warn!(
                 destination = name,

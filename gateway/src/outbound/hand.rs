@@ -132,6 +132,11 @@ impl Hand {
         self.items.is_empty()
     }
 
+    /// The items, in order.
+    pub(super) fn items_mut(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.items.iter_mut()
+    }
+
     /// Bytes that the items in hand are charged for.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

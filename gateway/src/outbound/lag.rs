@@ -22,9 +22,10 @@ use tokio::time::Instant;
 
 use super::breaker::BreakerState;
 use super::entry::{self, Entry};
-use super::queue::Item;
+use super::hand::Hand;
+use super::queue::{Item, LineKey};
 use super::{Destination, Parcel};
-use crate::config::DestinationKind;
+use crate::config::{DestinationKind, WhenFull};
 use crate::telemetry::ledger::{Count, DropReason};
 
 /// How long a source may wait for a disk that is busy.
@@ -39,11 +40,23 @@ pub(super) struct Lag {
     /// Held while it is decided whether records go to the queue or to the spool.
     gate: Mutex<Gate>,
     grown: Notify,
+    /// The same for who looks later.
+    has_grown: AtomicBool,
     /// Something was read, or the lag is over.
     shrunk: Notify,
     stopped: Notify,
     is_stopped: AtomicBool,
     id: OnceLock<DestinationId>,
+}
+
+/// Whether an entry is to be held: given out by memory, and not read from the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    No,
+    /// If nothing lags.
+    IfItCan,
+    /// If something lags it is not appended.
+    Only,
 }
 
 #[derive(Debug, Default)]
@@ -131,7 +144,7 @@ impl Destination {
     pub(super) async fn stop_reading(&self) {
         self.lag.is_stopped.store(true, Ordering::Release);
         self.lag.stopped.notify_one();
-        self.lag.shrunk.notify_waiters();
+        self.lag_has_shrunk();
         let reader = self.lag.gate().reader.take();
         if let Some(reader) = reader {
             drop(reader.await);
@@ -152,6 +165,11 @@ impl Destination {
             // When it is late, the spool says no, and the records are shed and counted.
             drop(tokio::time::timeout(DISK_PATIENCE, spool.room()).await);
         }
+    }
+
+    /// Those that wait for it look again.
+    pub(super) fn lag_has_shrunk(&self) {
+        self.lag.shrunk.notify_waiters();
     }
 
     /// Waits as `when_full = "block"` says: for room in the queue, and of what waits on disk for no more than
@@ -188,7 +206,7 @@ impl Destination {
             self.enter(records, counted);
             let hold = may_hold && self.queue.has_room();
             let item = Item::new(parcel, selection, None);
-            let appended = self.append(&item, hold);
+            let appended = self.append(&item, if hold { Hold::IfItCan } else { Hold::No });
             (item, !self.lag.is_set(), appended)
         };
         match appended {
@@ -208,20 +226,55 @@ impl Destination {
     pub(super) fn note_left(self: &Arc<Self>, records: usize) {
         self.book.spooled.enter(records);
         self.begin_reading();
+        self.lag.has_grown.store(true, Ordering::Release);
+        self.lag.grown.notify_one();
+    }
+
+    /// Has the spool take what waits in memory too, so that its receipts need not wait for a destination that
+    /// fails: what a worker has in hand, and behind it its line, as far as nothing lags and the disk keeps up.
+    pub(super) fn secure(&self, hand: &mut Hand, line: LineKey) {
+        let settings = self.settings();
+        let is_relay = matches!(settings.kind, DestinationKind::Quic { .. });
+        if settings.when_full != WhenFull::Spool || is_relay || self.common().spool.is_none() {
+            return;
+        }
+        let _gate = self.lag.gate();
+        if !self.lag.is_set() && hand.items_mut().all(|item| self.secure_item(item)) {
+            self.queue.while_waiting(line, |item| self.secure_item(item));
+        }
+    }
+
+    /// Says whether the next ones may be secured too.
+    fn secure_item(&self, item: &mut Item) -> bool {
+        if item.held.is_some() || item.parcel.receipt.is_none() {
+            return true;
+        }
+        // The receipt is let go with the parcel, which others have too.
+        item.parcel = Arc::new(item.parcel.extract(&item.selection));
+        (item.selection, item.is_as_stored) = (Selection::All, false);
+        let Ok((entry, _)) = self.append(item, Hold::Only) else { return false };
+        (item.held, item.is_as_stored) = (Some(entry), true);
+        if let Some(parcel) = Arc::get_mut(&mut item.parcel) {
+            parcel.receipt = None;
+        }
+        true
     }
 
     /// Appends an item to the spool, for this destination alone. Returns the entry and whether it is
     /// held. The receipt waits for the sync, whatever else waits.
-    fn append(&self, item: &Item, hold: bool) -> Result<(u64, bool), AppendError> {
+    fn append(&self, item: &Item, hold: Hold) -> Result<(u64, bool), AppendError> {
         let Some(spool) = &self.common().spool else { return Err(AppendError::Closed) };
         let (parcel, selection) = (&item.parcel, &item.selection);
         let wants = [(self.key, selection)].into_iter();
         let front = entry::front(parcel.batch(), &parcel.source, &[], wants);
         let [fields, rows] = parcel.batch().image_tables();
-        let want = self.want(spool, parcel, item.records, hold);
+        let want = self.want(spool, parcel, item.records, hold != Hold::No);
         let durable = durable(parcel.receipt.clone());
         let payload = [&front, &*fields, &*rows, parcel.batch().arena()];
-        let appended = spool.append(&payload, &[want], durable)?;
+        let appended = match hold {
+            Hold::Only => spool.append_held(&payload, &[want], durable)?,
+            Hold::IfItCan | Hold::No => spool.append(&payload, &[want], durable)?,
+        };
         Ok((appended.sequence, appended.held.first().copied().unwrap_or(false)))
     }
 
@@ -230,7 +283,7 @@ impl Destination {
         let Some(spool) = &self.common().spool else { return false };
         let id = self.spool_id(spool);
         if item.held.is_none_or(|entry| !spool.holds(id, entry)) {
-            while let Err(error) = self.append(item, false) {
+            while let Err(error) = self.append(item, Hold::No) {
                 if matches!(error, AppendError::Closed | AppendError::TooLarge { .. }) {
                     return false;
                 }
@@ -253,8 +306,6 @@ impl Destination {
             let destination = Arc::clone(self);
             gate.reader = Some(tokio::spawn(async move { destination.read_spool().await }));
         }
-        drop(gate);
-        self.lag.grown.notify_one();
     }
 
     /// Refills the queue from the spool until the lag is over, or reading is stopped.
@@ -262,7 +313,10 @@ impl Destination {
         let Some(spool) = self.common().spool.clone() else { return };
         let id = self.spool_id(&spool);
         loop {
-            self.shed_beyond_share(&spool, id).await;
+            // What a shutdown has left is not beyond it.
+            if self.lag.has_grown.swap(false, Ordering::AcqRel) {
+                self.shed_beyond_share(&spool, id).await;
+            }
             // All of them are cancel safe.
             tokio::select! {
                 biased;
@@ -325,7 +379,7 @@ impl Destination {
     /// Puts an entry that was read into the queue.
     fn take_entry(self: &Arc<Self>, sequence: u64, payload: Vec<u8>, records: usize) {
         self.book.spooled.leave(records);
-        self.lag.shrunk.notify_waiters();
+        self.lag_has_shrunk();
         let read = Entry::read(payload).and_then(|entry| {
             let selection = entry.selection(self.key)?;
             Ok((entry, selection))
@@ -355,13 +409,11 @@ impl Destination {
         // A little more than needed, so that it is not done for every entry.
         let (spool, keep) = (spool.clone(), share - share / 16);
         if let Ok(shed) = tokio::task::spawn_blocking(move || spool.shed(id, keep)).await {
-            let (destination, records) = (self.name(), usize::try_from(shed.records).unwrap_or(0));
+            let records = usize::try_from(shed.records).unwrap_or(0);
             self.book.lose_spooled(DropReason::Shed, records);
-            if records > 0
-                && let Some(left_out) = self.throttle.allow()
-            {
+            if records > 0 {
                 let what = "its share of the spool is full, oldest shed";
-                tracing::warn!(destination, records, share, left_out, "{what}");
+                self.tell_lost(records, DropReason::Shed, what);
             }
         }
     }

@@ -190,7 +190,7 @@ async fn deliver_by_spool(
             Err(error @ AppendError::TooLarge { .. }) => {
                 return park((parcel, receipt), deliveries, &error.to_string(), book);
             }
-            Err(AppendError::UnknownDestination(_)) => {
+            Err(AppendError::UnknownDestination(_) | AppendError::Lagging(_)) => {
                 return lose(&deliveries, len, DropReason::TooLarge, receipt, book);
             }
             // There will be room again, or the source is stopped.

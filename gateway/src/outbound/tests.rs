@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use logboom_record::{Head, UnixNanos, app_hash};
+use logboom_record::{Head, Resolution, UnixNanos, app_hash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -198,7 +198,7 @@ async fn a_receipt_does_not_wait_for_a_destination_that_is_down() {
     let is_resolved = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&is_resolved);
     let receipt = Receipt::new(move |resolution| {
-        told.store(resolution == logboom_record::Resolution::Kept, Ordering::SeqCst);
+        told.store(resolution == Resolution::Kept, Ordering::SeqCst);
     });
     push(&destination, parcel(&["a"], 10, Some(receipt))).await;
     until("a receipt by the spool", || is_resolved.load(Ordering::SeqCst)).await;
@@ -340,7 +340,7 @@ async fn a_batch_that_the_spool_never_takes_is_parked_and_its_sender_is_answered
     let (deliveries, source) = (vec![(destination, Selection::All)], SourceBook::default());
     deliver(&stage.common, parcel, deliveries, Durability::Disk, &source).await;
     let resolution = tokio::time::timeout(DEADLINE, resolution).await.unwrap();
-    assert_eq!(resolution, Ok(logboom_record::Resolution::Kept));
+    assert_eq!(resolution, Ok(Resolution::Kept));
     assert_eq!((source.copies.get(), stage.book.parked.get()), (20, 20));
     assert_eq!((stage.book.in_flight.get(), stage.book.imbalance()), (0, 0));
 }
@@ -434,4 +434,32 @@ async fn block_stops_senders_also_when_what_waits_is_on_disk() {
     until("all are delivered", || stage.book.delivered.get() == 21).await;
     more.await.unwrap();
     assert_eq!(stage.dropped(), []);
+}
+
+#[tokio::test]
+async fn what_waits_in_memory_for_a_destination_that_fails_is_stored_and_answered() {
+    let stage = Stage::new("secured");
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("syslog+tcp://{free}");
+    let destination = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for app in ["a", "b"] {
+        let tell = tell.clone();
+        let receipt = Receipt::new(move |resolution| tell.send(resolution).unwrap_or_default());
+        push(&destination, parcel(&[app], 10, Some(receipt))).await;
+    }
+    for _ in 0..2 {
+        let resolution = tokio::time::timeout(DEADLINE, told.recv()).await.unwrap();
+        assert_eq!(resolution, Some(Resolution::Kept));
+    }
+    assert_eq!(stage.book.delivered.get(), 0);
+    let listener = TcpListener::bind(free).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    until("both are delivered", || {
+        let mut buffer = vec![0; 4096];
+        drop(stream.try_read(&mut buffer));
+        stage.book.delivered.get() == 2
+    })
+    .await;
+    drop(stream.shutdown().await);
 }

@@ -262,6 +262,7 @@ impl Worker {
             self.disconnect();
         }
         let destination = &self.destination;
+        destination.secure(&mut self.hand, self.line);
         destination.book.attempts.add(failure.outcome, 1);
         let wait = destination.breaker.failed(failure.retry_after);
         if let Some(left_out) = destination.throttle.allow() {

@@ -124,6 +124,9 @@ pub enum StartError {
     Metrics(String),
 }
 
+/// Longest part of a shutdown's time that is kept for writing down what is left.
+const WRITING: Duration = Duration::from_secs(1);
+
 /// Time for control to answer what it was asked before the end.
 const CONTROL_GRACE: Duration = Duration::from_secs(1);
 
@@ -358,7 +361,9 @@ impl Gateway {
     /// Stops taking in, delivers what there is within the configured time, leaves the rest in the
     /// spool or gives it up, and counts it. The control listener answers until the end.
     pub async fn shutdown(self) {
-        let deadline = tokio::time::Instant::now() + self.standing.shutdown;
+        // What is left by then is to be written down.
+        let writing = (self.standing.shutdown / 10).min(WRITING);
+        let deadline = tokio::time::Instant::now() + self.standing.shutdown - writing;
         self.is_ready.store(false, Ordering::Relaxed);
         self.replays.stop().await;
         let mut force = self.force.lock().await;
@@ -368,8 +373,13 @@ impl Gateway {
         let leaving = std::mem::take(&mut force.leaving);
         let tasks = sources.into_iter().map(|source| source.listening.task).chain(leaving);
         for mut task in tasks {
-            // A source may wait for a queue that blocks; at the deadline it gives up its sessions.
-            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_ok() {
+                continue;
+            }
+            // It may wait for a queue that blocks: what it has in hand is left in the spool like the rest. Who
+            // waits for anything else gives up its sessions.
+            destinations.iter().for_each(|destination| destination.stop_blocking());
+            if tokio::time::timeout(writing, &mut task).await.is_err() {
                 self.give_up.send(true).unwrap_or_default();
                 drop(task.await);
             }

@@ -146,10 +146,12 @@ fn dismiss(source: Source) -> tokio::task::JoinHandle<()> {
 }
 
 fn note_what_needs_a_restart(before: &Config, after: &Config) {
+    // A destination's share of the spool is its own, and takes effect at once.
+    let spool = crate::config::Spool { share: after.spool.share, ..before.spool.clone() };
     let changed = [
         ("data", before.data != after.data),
         ("[control]", before.control != after.control),
-        ("[spool]", before.spool != after.spool),
+        ("[spool]", spool != after.spool),
         ("[parked]", before.parked != after.parked),
         ("[limits] memory", before.limits.memory != after.limits.memory),
         ("[limits] record", before.limits.record != after.limits.record),

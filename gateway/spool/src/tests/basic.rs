@@ -214,10 +214,23 @@ fn an_append_over_the_backlog_is_refused_until_it_is_synced() {
     let options = Options { unsynced_bytes_max: 1000, ..small() };
     let mut spool = Stepped::open(&sim, options);
     assert!(spool.append(&[0; 2000], &[], None).is_some());
-    let refused = spool.shared.append(&[b"x"], &[], None);
+    let refused = spool.shared.append(&[b"x"], &[], None, false);
     assert!(matches!(refused, Err(AppendError::Backlog { .. })));
     spool.step();
     assert!(spool.append(b"x", &[], None).is_some());
+}
+
+#[test]
+fn what_is_to_be_held_or_not_at_all_is_not_appended_behind_a_lag() {
+    let sim = Sim::new(12);
+    let spool = Stepped::open(&sim, small());
+    let a = spool.shared.destination("a");
+    let held = |hold| spool.shared.append(&[b"x"], &[want(a, 1, hold)], None, true);
+    assert_eq!(held(true).unwrap().held, [true]);
+    assert_eq!(held(false).unwrap_err(), AppendError::Lagging(a.0));
+    spool.append(b"y", &[want(a, 1, false)], None).unwrap();
+    assert_eq!(held(true).unwrap_err(), AppendError::Lagging(a.0));
+    assert_eq!(spool.shared.waiting(a).records, 2);
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Stepped {
         wants: &[Want],
         durable: Option<Durable>,
     ) -> Option<Appended> {
-        self.shared.append(&[payload], wants, durable).ok()
+        self.shared.append(&[payload], wants, durable, false).ok()
     }
 
     /// All that a destination lags behind with.

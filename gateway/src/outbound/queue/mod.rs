@@ -267,6 +267,21 @@ impl Queue {
         line.is_served = false;
     }
 
+    /// Calls `each` with the items that wait in a line, in order, while it returns true. Nobody pushes or pops
+    /// meanwhile.
+    pub(super) fn while_waiting(&self, key: LineKey, mut each: impl FnMut(&mut Item) -> bool) {
+        let mut inner = self.inner();
+        let line = inner.lines.get_mut(key.number).filter(|line| line.id == key.id);
+        let entries = line.into_iter().flat_map(|line| &mut line.entries);
+        for entry in entries {
+            if let Entry::Item(item) = entry
+                && !each(item)
+            {
+                return;
+            }
+        }
+    }
+
     /// Whether nothing waits in any line.
     pub(super) fn is_empty(&self) -> bool {
         self.inner().lines.iter().all(|line| line.entries.is_empty() && line.is_empty_handed())
