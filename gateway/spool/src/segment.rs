@@ -9,8 +9,8 @@ use crate::format::{Entries, FRAMES, Kind, Span};
 use crate::vfs::File;
 use crate::walk::{Step, Tail, Walk};
 
-/// Bytes between two points of a segment's index.
-const POINT_EVERY: u64 = 1 << 20;
+/// Bytes between two points of a segment's index; few for tests, whose segments are small.
+const POINT_EVERY: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 
 /// A segment: what of it may be read, and what is known about that.
 #[derive(Clone, Debug)]

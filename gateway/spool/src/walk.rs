@@ -64,8 +64,9 @@ impl<'a> Walk<'a> {
     /// The next frame, or why there is none.
     pub(crate) fn step(&mut self) -> io::Result<Step> {
         loop {
-            if let Some(known) = self.known.iter().find(|span| span.offset == self.offset) {
-                self.offset = self.offset.saturating_add(known.len.max(SECTOR as u64));
+            // A walk may begin inside of one: at a point, or where a group was read before it rotted.
+            if let Some(end) = self.known.iter().find_map(|span| end_around(*span, self.offset)) {
+                self.offset = end;
                 continue;
             }
             if self.offset.saturating_add(HEAD as u64) > self.limit {
@@ -184,6 +185,12 @@ impl<'a> Walk<'a> {
             at += page.len() as u64;
         }
     }
+}
+
+/// The end of a span with this offset in it.
+fn end_around(span: Span, offset: u64) -> Option<u64> {
+    let end = span.offset.saturating_add(span.len.max(SECTOR as u64));
+    (span.offset..end).contains(&offset).then_some(end)
 }
 
 /// The bytes at the end of a file where a trailer would be.

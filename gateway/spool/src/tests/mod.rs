@@ -2,6 +2,7 @@
 //! waiting, the same every time.
 
 mod basic;
+mod damage;
 mod faults;
 mod format;
 mod inspect;

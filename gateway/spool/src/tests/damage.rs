@@ -1,0 +1,143 @@
+//! Damage in a sealed segment, and who stands where when it is met. One claim each.
+
+use super::*;
+use crate::files::first_of;
+use crate::format::Kind;
+use crate::vfs::{Access, Vfs};
+use crate::walk::Step;
+
+/// Calls within which all that is done here ends; more fail.
+const CALLS: u64 = 20_000;
+
+/// A group in a segment.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    sequence: u64,
+    offset: u64,
+    size: u64,
+}
+
+/// A spool that was closed, with 24 entries of one sealed segment, which `a` wants and of which it is
+/// done with those before `done`.
+struct Closed {
+    sim: Sim,
+    path: std::path::PathBuf,
+    groups: Vec<Place>,
+    points: Vec<u64>,
+}
+
+impl Closed {
+    fn new(done: u64) -> Self {
+        let sim = Sim::new(41);
+        let mut spool = Stepped::open(&sim, options());
+        let a = spool.shared.destination("a");
+        for n in 0..24 {
+            spool.append(&[n; 1500], &[want(a, 1, true)], None).unwrap();
+            spool.step();
+        }
+        spool.step();
+        (0..done).for_each(|sequence| spool.shared.done(a, sequence, 1));
+        let segment = spool.shared.lock().segments[0].clone();
+        let mut groups = Vec::new();
+        let mut walk = segment.walk(0);
+        while let Step::Frame(frame) = walk.step().unwrap() {
+            if frame.head.kind == Kind::Group {
+                let (sequence, size) = (frame.head.sequence, frame.head.size());
+                groups.push(Place { sequence, offset: frame.offset, size });
+            }
+        }
+        spool.close();
+        let is_segment = |path: &Path| first_of(path.file_name()?.to_str()?);
+        let files = sim.files();
+        let (path, _) = files.into_iter().find(|(path, _)| is_segment(path) == Some(0)).unwrap();
+        let points = segment.points.iter().map(|(sequence, _)| *sequence).collect();
+        Self { sim, path, groups, points }
+    }
+
+    /// Three groups that follow each other, of which the second has a point of the index.
+    fn around_a_point(&self) -> [Place; 3] {
+        let is_it = |groups: &&[Place]| self.points.contains(&groups[1].sequence);
+        self.groups.windows(3).skip(4).find(is_it).unwrap().try_into().unwrap()
+    }
+
+    fn zero(sim: &Sim, path: &Path, from: u64, to: u64) {
+        let zeros = vec![0; usize::try_from(to - from).unwrap()];
+        sim.open(path, Access::Write).unwrap().pwrite(&zeros, from).unwrap();
+    }
+
+    /// The next process, which ends at some time.
+    fn open(&self) -> Stepped {
+        let sim = self.sim.kill();
+        sim.break_at(CALLS, Some(5));
+        Stepped::open(&sim, options())
+    }
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 128 << 10, ..small() }
+}
+
+/// What `a` is given when it reads on.
+fn rest(spool: &mut Stepped) -> Vec<u64> {
+    let a = spool.shared.destination("a");
+    spool.read_all(a).into_iter().map(|(sequence, _)| sequence).collect()
+}
+
+/// Records that were reported lost since the start.
+fn lost(spool: &Stepped) -> u64 {
+    let damaged = spool.told.damaged.lock().unwrap();
+    damaged.iter().flat_map(|d| &d.lost).map(|lost| lost.totals.records).sum()
+}
+
+/// A lost block: the end of one group, and the beginning of the next one, at which a reader stands.
+fn lose_block(sim: &Sim, closed: &Closed) -> [Place; 3] {
+    let [first, second, third] = closed.around_a_point();
+    Closed::zero(sim, &closed.path, first.offset + first.size / 2, second.offset + 512);
+    [first, second, third]
+}
+
+#[test]
+fn who_stands_inside_damage_is_given_what_is_behind_it() {
+    let closed = Closed::new(0);
+    let mut spool = closed.open();
+    let a = spool.shared.destination("a");
+    let [first, second, third] = closed.around_a_point();
+    for sequence in 0..second.sequence {
+        let read = spool.shared.read(a).unwrap();
+        assert!(matches!(read, Read::Entry { sequence: given, .. } if given == sequence));
+    }
+    lose_block(&spool.sim, &closed);
+    assert_eq!(rest(&mut spool), (third.sequence..24).collect::<Vec<u64>>());
+    let sequences = spool.told.damaged.lock().unwrap()[0].sequences.clone();
+    assert_eq!(sequences, [(first.sequence, third.sequence)]);
+    // It was given the first of the two, so what it loses is known when it has caught up.
+    assert_eq!(lost(&spool), 1);
+}
+
+#[test]
+fn who_stands_inside_damage_sheds_what_is_behind_it() {
+    let closed = Closed::new(0);
+    let mut spool = closed.open();
+    let a = spool.shared.destination("a");
+    let [_, second, _] = closed.around_a_point();
+    (0..second.sequence).for_each(|_| drop(spool.shared.read(a).unwrap()));
+    lose_block(&spool.sim, &closed);
+    let shed = spool.shared.shed(a, 30).records;
+    assert!(shed > 0);
+    // What is lost lags until it is missed.
+    assert_eq!(rest(&mut spool), [22, 23]);
+    assert_eq!(shed + 1 + 2, 24 - second.sequence);
+    assert_eq!(lost(&spool), 1);
+}
+
+#[test]
+fn at_a_start_what_waits_behind_damage_is_counted_by_who_stands_inside_it() {
+    let second = Closed::new(0).around_a_point()[1];
+    let closed = Closed::new(second.sequence);
+    let [_, _, third] = lose_block(&closed.sim, &closed);
+    let mut spool = closed.open();
+    assert_eq!(spool.recovery.damaged.len(), 1);
+    let a = spool.shared.destination("a");
+    assert_eq!(spool.shared.waiting(a).lag_records, 24 - third.sequence);
+    assert_eq!(rest(&mut spool), (third.sequence..24).collect::<Vec<u64>>());
+}
