@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::segment::{Obstacle, Segment, Wants};
+use crate::segment::{Segment, Wants};
 use crate::state::{Inner, Shared};
 use crate::{DestinationId, Shed, Totals};
 
@@ -20,13 +20,13 @@ impl Shared {
             }
             let Some((position, segment, ids)) = next else { return shed };
             drop(inner);
-            match segment.wants(&ids, position) {
-                Ok(entries) => {
+            match segment.wants(&ids, position, false) {
+                Ok(Some(entries)) => {
                     self.shed_some(id, keep_bytes, (position, segment.next), &entries, &mut shed);
                 }
-                Err(Obstacle::Damage) if self.examine(segment.salt, false).is_ok() => {}
+                Ok(None) if self.examine(segment.salt, false).is_ok() => {}
                 // What cannot be read now is left to the reader, who decides what to do about it.
-                Err(_) => return shed,
+                Ok(None) | Err(_) => return shed,
             }
         }
     }
@@ -78,7 +78,7 @@ impl Shared {
         let entries = if partial.is_empty() {
             Vec::new()
         } else {
-            segment.wants(&partial, segment.first).unwrap_or_default()
+            segment.wants(&partial, segment.first, false).ok().flatten().unwrap_or_default()
         };
         let mut inner = self.lock();
         let lost = inner.pass_segment(segment, &entries);

@@ -45,21 +45,6 @@ pub(crate) struct Wants {
     pub(crate) totals: Totals,
 }
 
-/// Why a segment was not gone through.
-#[derive(Debug)]
-pub(crate) enum Obstacle {
-    /// Damage that was not reported.
-    Damage,
-    /// The disk refuses to read.
-    Disk,
-}
-
-impl From<io::Error> for Obstacle {
-    fn from(_: io::Error) -> Self {
-        Self::Disk
-    }
-}
-
 impl Segment {
     pub(crate) fn new(first: u64, salt: u64, file: Arc<dyn File>) -> Self {
         Self {
@@ -125,16 +110,22 @@ impl Segment {
         own.into_iter().chain(others).collect()
     }
 
-    /// What those numbers want at `from` and behind it, entry by entry.
-    pub(crate) fn wants(&self, ids: &[u32], from: u64) -> Result<Vec<Wants>, Obstacle> {
+    /// What those numbers want at `from` and behind it, entry by entry; `None`: there is damage that
+    /// was not reported.
+    pub(crate) fn wants(
+        &self,
+        ids: &[u32],
+        from: u64,
+        is_lenient: bool,
+    ) -> io::Result<Option<Vec<Wants>>> {
         let mut found = Vec::new();
-        let mut walk = self.walk(from);
+        let mut walk = Walk { is_lenient, ..self.walk(from) };
         loop {
             let frame = match walk.step()? {
                 Step::Frame(frame) if frame.head.kind == Kind::Group => frame,
                 Step::Frame(_) => continue,
-                Step::Damaged(..) => return Err(Obstacle::Damage),
-                Step::End => return Ok(found),
+                Step::Damaged(..) => return Ok(None),
+                Step::End => return Ok(Some(found)),
             };
             for (sequence, entry) in (frame.head.sequence..).zip(Entries::new(&frame.body)) {
                 let wants = entry.wants().filter(|_| sequence >= from);

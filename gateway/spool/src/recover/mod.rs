@@ -17,7 +17,7 @@ use crate::destination::Lag;
 use crate::files::{Files, first_of};
 use crate::group::Group;
 use crate::read::Cache;
-use crate::segment::{Obstacle, Segment, Wants};
+use crate::segment::{Segment, Wants};
 use crate::state::{Inner, Shared};
 use crate::vfs::{Access, Lock, Vfs, patiently};
 use crate::{Damage, DestinationId, Observer, OpenError, Options, State, Stats, Totals, Waiting};
@@ -28,7 +28,7 @@ use load::{Found, Loaded};
 /// Sequences given by a process that did not close the spool are in doubt: the next one begins at
 /// a multiple of this, behind all that it can have given.
 const ERA: u64 = 1 << 32;
-/// Attempts to count what waits in a segment.
+/// Attempts to count what waits in a segment, each with damage that the one before it did not meet.
 const ATTEMPTS: u32 = 4;
 
 /// What was found at the start.
@@ -368,11 +368,10 @@ impl<'a> Opening<'a> {
                 segment.ids(*id, destination.map_or(u32::MAX, |d| d.file_id))
             };
             let file_ids: Vec<u32> = ids.iter().flat_map(file_id).collect();
-            match segment.wants(&file_ids, from) {
-                Ok(entries) => return entries,
-                Err(Obstacle::Damage) => self.examine(at, cursors),
-                // Perhaps a bad moment of the disk; what is not found now is missed at the end.
-                Err(Obstacle::Disk) => {}
+            match patiently(|is_lenient| segment.wants(&file_ids, from, is_lenient)) {
+                Ok(Some(entries)) => return entries,
+                // A lenient look is never refused.
+                Ok(None) | Err(_) => self.examine(at, cursors),
             }
         }
         Vec::new()

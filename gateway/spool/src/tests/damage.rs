@@ -65,6 +65,15 @@ impl Closed {
         sim.open(path, Access::Write).unwrap().pwrite(&zeros, from).unwrap();
     }
 
+    /// The disk gives the page no more in which the group with an entry begins.
+    fn spoil_page_of(&self, sequence: u64) -> std::ops::Range<u64> {
+        let group = self.groups.iter().rfind(|group| group.sequence <= sequence).unwrap();
+        let page = group.offset / 4096 * 4096..(group.offset / 4096 + 1) * 4096;
+        let [from, to] = [page.start, page.end].map(|at| usize::try_from(at).unwrap());
+        self.sim.spoil(&self.path, from..to);
+        page
+    }
+
     /// The next process, which ends at some time.
     fn open(&self) -> Stepped {
         let sim = self.sim.kill();
@@ -140,4 +149,20 @@ fn at_a_start_what_waits_behind_damage_is_counted_by_who_stands_inside_it() {
     let a = spool.shared.destination("a");
     assert_eq!(spool.shared.waiting(a).lag_records, 24 - third.sequence);
     assert_eq!(rest(&mut spool), (third.sequence..24).collect::<Vec<u64>>());
+}
+
+#[test]
+fn at_a_start_what_the_disk_does_not_give_is_damage_and_the_rest_waits() {
+    let closed = Closed::new(5);
+    closed.spoil_page_of(12);
+    let mut spool = closed.open();
+    let [damage] = &spool.recovery.damaged[..] else { panic!("{:?}", spool.recovery) };
+    assert!(damage.sequences.iter().any(|(first, next)| (*first..*next).contains(&12)));
+    let lost: u64 = damage.lost.iter().map(|lost| lost.totals.records).sum();
+    let a = spool.shared.destination("a");
+    let waiting = spool.shared.waiting(a).lag_records;
+    assert_eq!(waiting + lost, 24 - 5);
+    let given = rest(&mut spool);
+    assert_eq!(given.len() as u64, waiting);
+    assert_eq!((given.first(), given.last()), (Some(&5), Some(&23)));
 }

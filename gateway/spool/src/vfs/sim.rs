@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +18,8 @@ use crate::lock;
 const SECTOR: usize = 512;
 /// Errno of "no such file".
 const ENOENT: i32 = 2;
+/// That of what the disk does not give.
+const EIO: i32 = 5;
 
 /// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ struct Content {
     pending: Vec<Change>,
     /// A write or a sync failed: the spool must not touch it again.
     failed_sync: bool,
+    /// What cannot be read any more.
+    spoilt: Vec<Range<usize>>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +126,9 @@ impl Sim {
                     _ => change.apply(&mut bytes, |_| true),
                 }
             }
-            let content = Content { seen: bytes.clone(), durable: bytes, ..Content::default() };
+            let spoilt = content.spoilt.clone();
+            let content =
+                Content { seen: bytes.clone(), durable: bytes, spoilt, ..Content::default() };
             files.insert(*id, content);
         }
         let mut names = disk.durable_names.clone();
@@ -175,6 +182,15 @@ impl Sim {
         disk.broken = errno.map(|errno| (disk.calls + nth, errno));
         if errno.is_none() {
             disk.faults.clear();
+        }
+    }
+
+    /// From now on this part of a file cannot be read, also after a restart.
+    pub fn spoil(&self, path: &Path, part: Range<usize>) {
+        let mut disk = lock(&self.0);
+        let id = disk.id(path).unwrap_or(u64::MAX);
+        if let Some(content) = disk.files.get_mut(&id) {
+            content.spoilt.push(part);
         }
     }
 
@@ -382,8 +398,18 @@ impl File for SimFile {
         let mut disk = lock(&self.disk);
         disk.call()?;
         let offset = crate::format::index(offset);
-        let seen = disk.files.get(&self.id).and_then(|content| content.seen.get(offset..));
-        let count = seen.map_or(0, <[u8]>::len).min(bytes.len());
+        let content = disk.files.get(&self.id);
+        let seen = content.and_then(|content| content.seen.get(offset..));
+        let mut count = seen.map_or(0, <[u8]>::len).min(bytes.len());
+        for part in content.iter().flat_map(|content| &content.spoilt) {
+            if part.contains(&offset) && count > 0 {
+                return Err(io::Error::from_raw_os_error(EIO));
+            }
+            // What is before it is given, as by a kernel.
+            if part.start > offset {
+                count = count.min(part.start - offset);
+            }
+        }
         if let (Some(to), Some(from)) = (bytes.get_mut(..count), seen.and_then(|s| s.get(..count)))
         {
             to.copy_from_slice(from);
