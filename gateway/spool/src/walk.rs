@@ -9,7 +9,6 @@ use crate::vfs::{File, read_full, uninterrupted};
 const CHUNK: usize = 4096;
 /// Bytes looked through at once for the next valid frame.
 const SEARCH: usize = 256 * 1024;
-const PAGE: usize = 4096;
 
 /// What lies behind the last valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +71,8 @@ impl<'a> Walk<'a> {
             if self.offset.saturating_add(HEAD as u64) > self.limit {
                 return Ok(self.end());
             }
-            let mut bytes = vec![0; CHUNK.min(index(self.limit - self.offset))];
-            self.fill(&mut bytes, self.offset)?;
-            let Some(head) = Head::read(&bytes, self.salt).filter(|head| self.fits(head)) else {
+            let (head, bytes) = self.look()?;
+            let Some(head) = head else {
                 return self.damaged(None);
             };
             let offset = self.offset;
@@ -88,6 +86,18 @@ impl<'a> Walk<'a> {
             self.offset += head.size();
             return Ok(Step::Frame(Frame { offset, head, body }));
         }
+    }
+
+    /// The head of the frame here, if there is one, and the first bytes of it.
+    fn look(&self) -> io::Result<(Option<Head>, Vec<u8>)> {
+        let mut bytes = vec![0; CHUNK.min(index(self.limit - self.offset))];
+        if self.fill(&mut bytes, self.offset).is_err() {
+            // Perhaps only what is behind the frame cannot be read.
+            bytes.truncate(HEAD);
+            self.fill(&mut bytes, self.offset)?;
+        }
+        let head = Head::read(&bytes, self.salt).filter(|head| self.fits(head));
+        Ok((head, bytes))
     }
 
     /// The body of a frame of whose bytes the first were read; `None` if it is damaged.
@@ -155,11 +165,9 @@ impl<'a> Walk<'a> {
             return Ok(false);
         }
         let probe = Self { offset, known: &[], ..*self };
-        let mut bytes = vec![0; CHUNK.min(index(self.limit - offset))];
-        probe.fill(&mut bytes, offset)?;
-        match Head::read(&bytes, self.salt).filter(|head| probe.fits(head)) {
-            Some(head) => Ok(probe.body(&head, bytes)?.is_some()),
-            None => Ok(false),
+        match probe.look()? {
+            (Some(head), bytes) => Ok(probe.body(&head, bytes)?.is_some()),
+            (None, _) => Ok(false),
         }
     }
 
@@ -175,14 +183,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads page by page; pages that cannot be read stay zeros.
-    fn fill_what_can_be_read(&self, bytes: &mut [u8], offset: u64) {
-        let mut at = offset;
-        for page in bytes.chunks_mut(PAGE) {
-            if read_full(self.file, page, at).is_err() {
-                page.fill(0);
+    /// Reads sector by sector; those that cannot be read stay zeros.
+    fn fill_what_can_be_read(&self, mut bytes: &mut [u8], mut offset: u64) {
+        while !bytes.is_empty() {
+            // Those of the file, so that none is lost for its neighbour.
+            let len = index(sectors(offset + 1) - offset).min(bytes.len());
+            let (sector, rest) = bytes.split_at_mut(len);
+            if read_full(self.file, sector, offset).is_err() {
+                sector.fill(0);
             }
-            at += page.len() as u64;
+            (bytes, offset) = (rest, offset + len as u64);
         }
     }
 }

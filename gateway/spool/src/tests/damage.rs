@@ -166,3 +166,36 @@ fn at_a_start_what_the_disk_does_not_give_is_damage_and_the_rest_waits() {
     assert_eq!(given.len() as u64, waiting);
     assert_eq!((given.first(), given.last()), (Some(&5), Some(&23)));
 }
+
+#[test]
+fn of_what_the_disk_does_not_give_only_the_frames_in_it_are_lost() {
+    let closed = Closed::new(5);
+    let page = closed.spoil_page_of(12);
+    let mut spool = closed.open();
+    let is_lost = |sequence: &u64| {
+        let group = closed.groups.iter().rfind(|group| group.sequence <= *sequence).unwrap();
+        group.offset < page.end && page.start < group.offset + group.size
+    };
+    let expected: Vec<u64> = (5..24).filter(|sequence| !is_lost(sequence)).collect();
+    assert_eq!(expected.len(), 24 - 5 - 3);
+    // Nothing is refused: what the disk does not give is known, and who reads beside it need not ask.
+    assert_eq!(rest(&mut spool), expected);
+}
+
+#[test]
+fn who_reads_meets_what_the_disk_does_not_give_and_loses_only_the_frames_in_it() {
+    let closed = Closed::new(0);
+    closed.spoil_page_of(12);
+    let spool = closed.open();
+    let a = spool.shared.destination("a");
+    let (mut given, mut refused) = (Vec::new(), 0);
+    loop {
+        match spool.shared.read(a) {
+            Ok(Read::Entry { sequence, .. }) => given.push(sequence),
+            Ok(_) => break,
+            Err(_) => refused += 1,
+        }
+    }
+    assert_eq!(given, (0..11).chain(14..24).collect::<Vec<u64>>());
+    assert_eq!((lost(&spool), refused), (3, 3));
+}
