@@ -289,3 +289,45 @@ fn what_is_done_in_a_segment_that_cannot_be_deleted_does_not_come_again() {
     }
     assert!(model.held[1].is_empty());
 }
+
+/// Lets so much time pass, with a step whenever the writer says that one is due.
+fn run(spool: &mut Stepped, ms: u64) {
+    let until = spool.now + Duration::from_millis(ms);
+    while let Some(due) = spool.writer.step(spool.now).filter(|due| *due <= until) {
+        spool.now = due.max(spool.now);
+    }
+    spool.now = until;
+}
+
+#[test]
+fn a_cursor_is_synced_within_about_a_second_though_nothing_is_appended() {
+    let (mut spool, a) = with_entries(34, 6, true);
+    run(&mut spool, 2000);
+    (0..5).for_each(|sequence| spool.shared.done(a, sequence, 3));
+    run(&mut spool, 1200);
+    let syncs = spool.shared.stats().syncs;
+    for seed in 0..20 {
+        let mut after = Stepped::open(&spool.sim.kill().crash(seed), small());
+        let a = after.shared.destination("a");
+        assert_eq!(given(&mut after, a), [5], "seed {seed}");
+    }
+    // Nothing moves any more, and nothing is to be synced.
+    run(&mut spool, 60_000);
+    assert_eq!(spool.shared.stats().syncs, syncs);
+    assert_eq!(spool.writer.step(spool.now), None);
+}
+
+#[test]
+fn cursors_that_move_all_the_time_are_synced_once_a_second() {
+    let mut spool = Stepped::open(&Sim::new(35), Options { segment_bytes: 1 << 20, ..small() });
+    let a = spool.shared.destination("a");
+    (0..100).for_each(|_| drop(spool.append(b"x", &[want(a, 1, true)], None).unwrap()));
+    run(&mut spool, 2000);
+    let before = spool.shared.stats().syncs;
+    for sequence in 0..100 {
+        spool.shared.done(a, sequence, 1);
+        run(&mut spool, 100);
+    }
+    let syncs = spool.shared.stats().syncs - before;
+    assert!((8..=10).contains(&syncs), "{syncs}");
+}

@@ -23,7 +23,7 @@ use room::Spare;
 
 /// How long entries wait for company that nobody waits for.
 const LINGER: Duration = Duration::from_millis(10);
-/// An entry that nobody waits for is synced after so long at the latest.
+/// An entry that nobody waits for, or a cursor, is synced after so long at the latest.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 const RETRY_FULL: Duration = Duration::from_millis(500);
 const RETRY_FAILED: Duration = Duration::from_secs(1);
@@ -265,6 +265,7 @@ impl Writer {
         let result = result.map(|written| {
             if written {
                 self.cursors_at = Some(now);
+                self.unsynced_since.get_or_insert(now);
                 crash::point("cursors_written");
             }
         });
