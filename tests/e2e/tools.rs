@@ -253,13 +253,11 @@ fn a_flipped_byte_is_found_and_taken_out_and_the_rest_is_delivered() {
     assert_eq!(lines.last(), Some(&body(2 * COUNT - 1).into_bytes()));
 }
 
-#[test]
-fn what_is_still_on_disk_is_delivered_again() {
-    const COUNT: usize = 30;
-    let scratch = Scratch::new("tools-replay");
+/// A gateway with two destinations of which one has its folder: what the other one has not, the spool
+/// keeps for both. With the URL of the live one.
+fn live_and_dead(scratch: &Scratch) -> (String, String) {
     let folder = scratch.path().display();
     let live = format!("file://{folder}/live.log?format=raw");
-    // What one destination has not, the spool keeps for all.
     let config = format!(
         r#"
 [limits]
@@ -283,6 +281,14 @@ routes = ["live", "dead"]
 durability = "disk"
 "#
     );
+    (config, live)
+}
+
+#[test]
+fn what_is_still_on_disk_is_delivered_again() {
+    const COUNT: usize = 30;
+    let scratch = Scratch::new("tools-replay");
+    let (config, live) = live_and_dead(&scratch);
     let gateway = Gateway::start(&scratch, &config);
     send(&gateway, &frames(0..COUNT), COUNT);
     let once = scratch.wait_lines("live.log", COUNT);
@@ -315,6 +321,40 @@ durability = "disk"
     ledger.assert_balanced();
     assert_eq!(ledger.destination("live", "recovered"), COUNT as u64);
     assert_eq!(ledger.destination("live", "delivered"), COUNT as u64);
+}
+
+#[test]
+fn what_was_lost_before_a_start_is_in_the_books() {
+    const COUNT: usize = 10;
+    let scratch = Scratch::new("tools-lost");
+    let (config, live) = live_and_dead(&scratch);
+    let gateway = Gateway::start(&scratch, &config);
+    for first in [0, COUNT, 2 * COUNT] {
+        send(&gateway, &frames(first..first + COUNT), first + COUNT);
+        // What is written is not in one frame with what comes then.
+        wait_until("them on disk", || spool(&scratch, "cat", &[]).lines().len() == first + COUNT);
+    }
+    assert_eq!(scratch.wait_lines("live.log", 3 * COUNT).len(), 3 * COUNT);
+    gateway.shutdown().assert_balanced();
+
+    // One is in the middle of the segment, the other one at its start, and both are before the damage.
+    let records = spool(&scratch, "cat", &[]).lines();
+    let from = records[COUNT]["sequence"].to_string();
+    assert_ne!(from, "0");
+    spool(&scratch, "replay", &["--destination", &live, "--from", &from]).good();
+    damage(&scratch, &body(2 * COUNT));
+
+    let gateway = Gateway::start(&scratch, &config);
+    wait_until("the rest", || gateway.ledger().destination("live", "in_flight") == 0);
+    let ledger = gateway.shutdown();
+    ledger.assert_balanced();
+    let again = scratch.lines("live.log").len() - 3 * COUNT;
+    let lost = (2 * COUNT - again) as u64;
+    assert!((1..=COUNT as u64).contains(&lost), "{ledger:?}");
+    for (destination, left) in [("live", 2 * COUNT), ("dead", 3 * COUNT)] {
+        assert_eq!(ledger.destination(destination, "recovered"), left as u64);
+        assert_eq!(ledger.destination_drops(destination), [("damaged".to_owned(), lost)]);
+    }
 }
 
 /// A gateway whose guest fails at `POISON`, where there is one.

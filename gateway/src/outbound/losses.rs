@@ -11,13 +11,29 @@ use crate::telemetry::ledger::{DestinationBook, DropReason};
 #[derive(Debug, Default)]
 pub struct Losses {
     books: Mutex<HashMap<DestinationId, Arc<DestinationBook>>>,
+    /// Records that were lost before the start, of destinations that have no book so far.
+    found: Mutex<HashMap<DestinationId, u64>>,
 }
 
 impl Losses {
-    /// The book of a destination.
+    /// The book of a destination. What the spool had lost of its records at the start is entered: these
+    /// were left for it as well as those that wait.
     pub(super) fn register(&self, id: DestinationId, book: &Arc<DestinationBook>) {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         books.insert(id, Arc::clone(book));
+        drop(books);
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let records = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
+        book.recovered.add(records);
+        book.dropped.add(DropReason::Damaged, records);
+    }
+
+    /// Takes note of what was found when the spool was opened.
+    pub(crate) fn found(&self, damaged: &[Damage]) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        for lost in damaged.iter().flat_map(|damage| &damage.lost) {
+            *found.entry(lost.destination).or_default() += lost.totals.records;
+        }
     }
 
     fn enter(&self, id: DestinationId, reason: DropReason, records: u64) {

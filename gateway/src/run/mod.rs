@@ -311,6 +311,7 @@ fn open_spool(config: &Config, losses: &Arc<Losses>) -> Result<Spool, StartError
     };
     let observer: Arc<dyn logboom_spool::Observer> = losses.clone();
     let (spool, recovery) = Spool::open(&config.spool.path, options, observer)?;
+    losses.found(&recovery.damaged);
     for damage in &recovery.damaged {
         let Damage { segment, sequences, lost, .. } = damage;
         tracing::error!(
