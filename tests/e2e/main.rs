@@ -19,6 +19,7 @@ mod http_load;
 mod https;
 mod limits;
 mod mesh;
+mod parked;
 mod peers;
 mod pressure;
 mod proxied;

@@ -358,7 +358,7 @@ fn what_was_lost_before_a_start_is_in_the_books() {
 }
 
 /// A gateway whose guest fails at `POISON`, where there is one.
-fn with_guest(scratch: &Scratch, guests: &str) -> String {
+pub(crate) fn with_guest(scratch: &Scratch, guests: &str) -> String {
     let component = scratch.write("hostile.wasm", artifacts::HOSTILE);
     format!(
         r#"
@@ -388,6 +388,17 @@ url = "file://{folder}/somewhere.log"
         component.display(),
         folder = scratch.path().display()
     )
+}
+
+/// Sends records at which the guest fails, and waits until they are parked.
+pub(crate) fn poison(gateway: &Gateway, numbers: Range<usize>) {
+    let mut stream = TcpStream::connect(gateway.source("tcp")).expect("connected");
+    for number in numbers.clone() {
+        writeln!(stream, "<14>1 2026-11-21T05:44:01Z host app - - - POISON {number}")
+            .expect("sent");
+    }
+    let all = numbers.end as u64;
+    wait_until("all to be parked", || gateway.ledger().source("tcp", "parked") == all);
 }
 
 #[test]

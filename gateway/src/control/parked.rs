@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,9 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
 /// Letters read at a time, with their images.
 const PAGE: usize = 500;
+/// What a replay wants to be told.
+const ORDERS: &str =
+    r#"{"ids": [1, 2]}, {"guest": "NAME"}, {"destination": "URL"} or {"all": true}"#;
 
 /// What a list is to have.
 #[derive(Debug, Deserialize)]
@@ -42,19 +47,45 @@ pub(super) struct ReplayOrder {
     all: bool,
 }
 
+impl ReplayOrder {
+    /// The order that a body is, whatever type the caller gave it: an operator types what `curl -d`
+    /// calls a form.
+    fn read(body: &[u8]) -> Result<Self, String> {
+        // A list would be read as the values of the keys, in their order.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(format!("the body is no JSON object; expected {ORDERS}"));
+        }
+        let order: Self = serde_json::from_slice(body)
+            .map_err(|error| format!("the body cannot be used: {error}; expected {ORDERS}"))?;
+        let Self { ids, guest, destination, all } = &order;
+        if ids.is_empty() && guest.is_none() && destination.is_none() && !all {
+            return Err(format!("it is not said what to replay; expected {ORDERS}"));
+        }
+        Ok(order)
+    }
+}
+
+fn refused(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
 fn failed(error: &ParkError) -> Response {
     let status = match error {
         ParkError::Stopping(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    (status, Json(json!({ "error": error.to_string() }))).into_response()
+    refused(status, &error.to_string())
 }
 
 /// Lists letters without their images, oldest first.
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
-    Query(query): Query<ListQuery>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let ListQuery { guest, destination, after, .. } = query;
     let mut filter = Filter { guest, destination, after, ..Filter::default() };
@@ -76,7 +107,14 @@ pub(super) async fn list(
 }
 
 /// Shows a letter as it stands.
-pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<u64>) -> Response {
+pub(super) async fn show(
+    State(control): State<Arc<Control>>,
+    id: Result<Path<u64>, PathRejection>,
+) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
     let filter = Filter { ids: [id].into(), limit: 1, ..Filter::default() };
     match control.gateway.letters(filter).await {
         Ok(letters) => match letters.into_iter().next() {
@@ -88,12 +126,18 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<u64
 }
 
 fn not_found(id: u64) -> Response {
-    let body = json!({ "error": format!("no parked record has the id {id}") });
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
+    refused(StatusCode::NOT_FOUND, &format!("no parked record has the id {id}"))
 }
 
 /// Takes a letter out for good.
-pub(super) async fn forget(State(control): State<Arc<Control>>, Path(id): Path<u64>) -> Response {
+pub(super) async fn forget(
+    State(control): State<Arc<Control>>,
+    id: Result<Path<u64>, PathRejection>,
+) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
     let filter = Filter { ids: [id].into(), limit: 1, ..Filter::default() };
     match control.gateway.letters(filter).await {
         Ok(letters) if letters.is_empty() => not_found(id),
@@ -108,13 +152,16 @@ pub(super) async fn forget(State(control): State<Arc<Control>>, Path(id): Path<u
 /// Sends letters on their way again.
 pub(super) async fn replay(
     State(control): State<Arc<Control>>,
-    Json(order): Json<ReplayOrder>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let ReplayOrder { ids, guest, destination, all } = order;
-    if ids.is_empty() && guest.is_none() && destination.is_none() && !all {
-        let error = "say what to replay: \"ids\", \"guest\", \"destination\", or \"all\": true";
-        return (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
-    }
+    let order = match body {
+        Ok(body) => ReplayOrder::read(&body),
+        Err(error) => return refused(error.status(), &error.body_text()),
+    };
+    let ReplayOrder { ids, guest, destination, all: _ } = match order {
+        Ok(order) => order,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
+    };
     let filter = Filter { ids: ids.into_iter().collect(), guest, destination, ..Filter::default() };
     match control.gateway.replay(filter).await {
         Ok(done) => {
@@ -134,5 +181,44 @@ mod tests {
     fn a_gateway_that_stops_is_unavailable_for_replays() {
         assert_eq!(failed(&ParkError::Stopping(1)).status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(failed(&ParkError::Image(1)).status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn an_order_to_replay_has_the_right_types_or_is_refused() {
+        let refused = |body: &str| {
+            let error = ReplayOrder::read(body.as_bytes()).unwrap_err();
+            assert!(error.ends_with(&format!("; expected {ORDERS}")), "{body}: {error}");
+        };
+        let texts = ["true", "1", "1.5", "[]", "[\"g\"]", "{}"];
+        for (key, wrong) in [
+            (
+                "ids",
+                &["null", "true", "1", "\"1\"", "[\"1\"]", "[-1]", "[1.5]", "[null]", "{}"][..],
+            ),
+            ("guest", &texts),
+            ("destination", &texts),
+            ("all", &["null", "1", "\"true\"", "[]", "[true]", "{}"]),
+        ] {
+            for value in wrong {
+                refused(&format!("{{\"{key}\": {value}}}"));
+                // What else is said is no excuse.
+                let other = if key == "all" { "\"ids\": [1]" } else { "\"all\": true" };
+                refused(&format!("{{{other}, \"{key}\": {value}}}"));
+            }
+        }
+        for body in ["", " ", "{", "all", "[]", "[[], \"g\", \"d\", true]", "\"all\"", "null", "{}"]
+        {
+            refused(body);
+        }
+        for body in ["\"ids\": []", "\"all\": false", "\"guest\": null", "\"every\": true"] {
+            refused(&format!("{{{body}}}"));
+        }
+        refused("{\"all\": true} {}");
+        for body in ["\"ids\": [1]", "\"guest\": \"g\"", "\"destination\": \"d\"", "\"all\": true"]
+        {
+            ReplayOrder::read(format!("\n {{{body}}}\n").as_bytes()).unwrap();
+        }
+        // Whose language writes down what is not there means nothing by it.
+        ReplayOrder::read(br#"{"ids": [1], "guest": null, "destination": null}"#).unwrap();
     }
 }
