@@ -156,7 +156,7 @@ impl RejectReason {
 pub enum AttemptOutcome {
     /// Records were delivered.
     Ok,
-    /// The destination asked for patience: 408, 425, 429, 5xx.
+    /// The destination asked for patience: 429 and its like in HTTP, a hub without room in QUIC.
     Busy,
     /// The destination closed the connection.
     Closed,
@@ -168,7 +168,7 @@ pub enum AttemptOutcome {
     Protocol,
     /// Nobody listens there.
     Refused,
-    /// It refused records for good.
+    /// It wants other credentials.
     Rejected,
     /// It reset the connection.
     Reset,

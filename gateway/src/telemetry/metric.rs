@@ -74,6 +74,9 @@ metrics! {
 #[cfg(test)]
 mod tests {
     use super::ALL;
+    use crate::telemetry::ledger::{AttemptOutcome, DropReason};
+
+    const PAGE: &str = include_str!("../../../docs/book/metrics.md");
 
     #[test]
     fn names_follow_the_grammar() {
@@ -88,10 +91,22 @@ mod tests {
 
     #[test]
     fn every_metric_is_documented() {
-        let page = include_str!("../../../docs/book/metrics.md");
         for metric in ALL {
             let row = format!("| `{}` | {} | {} |", metric.name, metric.kind, metric.help);
-            assert!(page.contains(&row), "docs/book/metrics.md lacks: {row}");
+            assert!(PAGE.contains(&row), "docs/book/metrics.md lacks: {row}");
         }
+    }
+
+    /// The words in the first column of the table with this head.
+    fn words(head: &str) -> Vec<&'static str> {
+        let rows = PAGE.lines().skip_while(|line| !line.starts_with(&format!("| `{head}` |")));
+        let rows = rows.skip(2).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.split('`').nth(1).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_reason_of_a_drop_and_every_outcome_is_documented_and_no_other() {
+        assert_eq!(words("reason"), DropReason::ALL.map(DropReason::keyword));
+        assert_eq!(words("outcome"), AttemptOutcome::ALL.map(AttemptOutcome::keyword));
     }
 }
