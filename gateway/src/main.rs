@@ -221,14 +221,12 @@ impl EndSignals {
 /// How often the configuration file and certificates are looked at. Polling sees what notifications
 /// miss: network file systems, and the links that Kubernetes swaps.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often parked records are looked at for their age.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Minds the gateway until it is to end: reloads its configuration when the file changes or SIGHUP
 /// comes, and certificates when their files change.
 async fn attend(gateway: &Gateway, path: Option<&Path>, mut signals: Signals) {
     let mut look = tokio::time::interval(LOOK_EVERY);
-    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    let mut expire = tokio::time::interval(gateway.expire_parked_every());
     let mut seen = path.and_then(Seen::of);
     let mut last = seen;
     loop {

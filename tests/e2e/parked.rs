@@ -1,6 +1,8 @@
-//! The API of parked records, as operators call it.
+//! Parked records: their API, as operators call it, and their age.
 
-use logboom_tests::{Gateway, PeerKind, Scratch, is_missing};
+use std::time::{Duration, Instant};
+
+use logboom_tests::{Gateway, PeerKind, Scratch, is_missing, wait_until};
 use serde_json::Value;
 
 use crate::http::curl;
@@ -50,4 +52,32 @@ fn what_the_api_cannot_use_is_a_bad_request_in_json_and_a_type_is_not_asked_for(
     assert_eq!((status, &answer["replayed"]), (200, &1.into()));
     gateway.settle("tcp", 2);
     assert_eq!(gateway.shutdown().source("tcp", "replayed"), 2);
+}
+
+#[test]
+fn parked_records_go_when_they_are_too_old_while_younger_ones_come_and_stay() {
+    let scratch = Scratch::new("parked-age");
+    let config = format!("[parked]\nage = \"2s\"\n{}", with_guest(&scratch, "\"hostile\""));
+    let gateway = Gateway::start(&scratch, &config);
+    let listed = || -> Vec<u64> {
+        let (status, list) = gateway.get("/v1/parked?limit=10000");
+        assert_eq!(status, 200, "{list}");
+        let list: Value = serde_json::from_str(&list).expect("JSON");
+        let letters = list["parked"].as_array().expect("a list");
+        letters.iter().filter_map(|letter| letter["id"].as_u64()).collect()
+    };
+    let (began, mut count) = (Instant::now(), 0);
+    wait_until("the first to go alone", || {
+        poison(&gateway, count..count + 1);
+        count += 1;
+        let ids = listed();
+        // On a machine that is busy for seconds they may all be too old at once.
+        ids.first().is_some_and(|first| *first > 1) && ids.last() == Some(&(count as u64))
+    });
+    assert!(began.elapsed() > Duration::from_secs(2), "it went before its time");
+    // Without any that come, the last of them goes too.
+    wait_until("all to go", || listed().is_empty());
+    let ledger = gateway.settle("tcp", count as u64);
+    assert_eq!(ledger.source("tcp", "parked"), count as u64);
+    gateway.shutdown().assert_balanced();
 }

@@ -77,10 +77,10 @@ pub(super) const SPOOL_SEGMENTS_LEAST: usize = 4;
 pub(super) const PARKED_MAX: Bounds<usize> =
     Bounds { default: GIB, least: 16 * MIB, most: 1024 * GIB };
 
-/// A month: what nobody has asked for by then, nobody will. Ours.
+/// A month: what nobody has asked for by then, nobody will. Ours. A second, to see it work.
 pub(super) const PARKED_AGE: Bounds<Duration> = Bounds {
     default: Duration::from_secs(30 * 24 * 3600),
-    least: Duration::from_secs(3600),
+    least: Duration::from_secs(1),
     most: Duration::from_secs(3650 * 24 * 3600),
 };
 

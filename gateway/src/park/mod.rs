@@ -3,7 +3,7 @@
 //!
 //! * **What enters**: records, each with its reason.
 //! * **What leaves**: the same, when an operator asks for them.
-//! * **Limits**: bytes of all files together; age of a file.
+//! * **Limits**: bytes of all files together; age of a letter, within a sixteenth of it.
 //! * **When it fails**: nothing is parked, and the caller counts that as a drop.
 //! * **May import**: nothing.
 //!
@@ -34,7 +34,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use logboom_codec::encode;
@@ -45,9 +45,12 @@ pub use read::{Filter, Letter, ParkError};
 /// Name of its folder in the data folder.
 pub const FOLDER: &str = "parked";
 /// A file is closed at this size in bytes, or at this part of what the park may take if that is less:
-/// room comes back a file at a time.
+/// room comes back a file at a time. And it is closed when its first letter has this part of the age that
+/// is allowed: letters go a file at a time too, when the last of them is too old.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-const FILES_MIN: u64 = 16;
+const FILES_MIN: u32 = 16;
+/// Letters are looked at for their age so often at least.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(3600);
 
 /// Who could not do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ struct Open {
     first: u64,
     file: File,
     bytes: u64,
+    /// When its first letter came.
+    begun: Option<Instant>,
     /// Whether its entry in the folder would last.
     is_entered: bool,
 }
@@ -215,6 +220,12 @@ impl Park {
         Ok(())
     }
 
+    /// How often to call [`Self::expire`].
+    #[must_use]
+    pub fn look_every(&self) -> Duration {
+        (self.age_max / FILES_MIN).min(LOOK_EVERY_MAX)
+    }
+
     /// Deletes files whose last letter is older than the age allowed. Returns how many. Blocks.
     ///
     /// # Errors
@@ -254,8 +265,12 @@ impl Park {
     /// Sees to it that there is a file to write to.
     fn open(&self, written: &mut Written) -> std::io::Result<()> {
         self.look(written)?;
-        let file_bytes_max = FILE_BYTES_MAX.min(self.bytes_max / FILES_MIN);
-        if written.open.as_ref().is_some_and(|open| open.bytes < file_bytes_max) {
+        let bytes_max = FILE_BYTES_MAX.min(self.bytes_max / u64::from(FILES_MIN));
+        let age_max = self.age_max / FILES_MIN;
+        let has_room = |open: &Open| {
+            open.bytes < bytes_max && open.begun.is_none_or(|begun| begun.elapsed() < age_max)
+        };
+        if written.open.as_ref().is_some_and(has_room) {
             return Ok(());
         }
         std::fs::create_dir_all(&self.folder)?;
@@ -273,7 +288,7 @@ impl Park {
             bytes += 1;
             written.bytes = written.bytes.map(|all| all + 1);
         }
-        written.open = Some(Open { first, file, bytes, is_entered: false });
+        written.open = Some(Open { first, file, bytes, begun: None, is_entered: false });
         Ok(())
     }
 
@@ -298,6 +313,7 @@ impl Park {
             return Err(error);
         }
         open.bytes += more;
+        open.begun.get_or_insert_with(Instant::now);
         written.bytes = Some(held + more);
         Ok(())
     }

@@ -86,6 +86,23 @@ fn letters_expire_with_their_file() {
 }
 
 #[test]
+fn a_file_takes_letters_for_a_part_of_their_age_alone() {
+    let scratch = Scratch::new("age-files");
+    let parked_in = |name: &str, age: Duration| {
+        let folder = scratch.0.join(name);
+        let park = Park::new(&folder, 1 << 20, age);
+        for body in ["one", "two", "three"] {
+            take(&park, Parked::Guest("mine"), &[body]);
+        }
+        assert_eq!(ids(&park, &Filter::default()), [1, 2, 3]);
+        read::files(&folder.join(FOLDER)).unwrap().len()
+    };
+    // Each letter is a sixteenth of that old when the next one comes, or none is.
+    assert_eq!(parked_in("short", Duration::from_nanos(16)), 3);
+    assert_eq!(parked_in("long", Duration::from_secs(30 * 24 * 3600)), 1);
+}
+
+#[test]
 fn forgetting_makes_room_in_a_full_park() {
     let scratch = Scratch::new("room");
     let park = Park::new(&scratch.0, 4000, Duration::from_secs(3600));

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::generation::Plan;
 use super::guests;
@@ -99,6 +100,11 @@ impl Gateway {
                 destination.try_again(client);
             }
         }
+    }
+
+    /// How often parked records are to be looked at for their age.
+    pub fn expire_parked_every(&self) -> Duration {
+        self.standing.outbound.park.look_every()
     }
 
     /// Lets go of parked records that are too old.

@@ -21,10 +21,10 @@ fn the_spool_lies_in_the_data_folder_and_shrinks_with_its_maximum() {
         ],
     );
     check(
-        "[spool]\npath = ''\n[parked]\nage = '1min'\nmax = '1MiB'",
+        "[spool]\npath = ''\n[parked]\nage = '999ms'\nmax = '1MiB'",
         &[
             "2:8: path is no path; allowed: at least one character, and no NUL",
-            "4:7: age = \"1min\" is out of range; allowed: 1h to 3650d",
+            "4:7: age = \"999ms\" is out of range; allowed: 1s to 3650d",
             "5:7: max = \"1MiB\" is out of range; allowed: 16MiB to 1024GiB",
         ],
     );
