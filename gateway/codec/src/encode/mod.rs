@@ -9,7 +9,7 @@
 //! * the time has microseconds at most (RFC 5424 §6), and UTC as its zone.
 //!
 //! With LF framing, line feeds, carriage returns and NULs inside a record are written as `#012`,
-//! `#015` and `#000`: no content can end the frame and start a forged one.
+//! `#015` and `#000`: no content can end the frame and start a forged one. So they are in [`raw`].
 
 mod json;
 mod rfc3164;
@@ -196,6 +196,12 @@ fn push_field(field: &[u8], len_max: usize, is_allowed: fn(u8) -> bool, out: &mu
     }
     let kept = field.get(..len_max).unwrap_or(field);
     out.extend(kept.iter().map(|byte| if is_allowed(*byte) { *byte } else { b'_' }));
+}
+
+/// Appends the body of a record as a line of its own, whatever is in it.
+pub fn raw(record: &Record<'_>, out: &mut Vec<u8>) {
+    push_line(record.body(), out);
+    out.push(b'\n');
 }
 
 /// The first byte that would end a line or a string on the way.

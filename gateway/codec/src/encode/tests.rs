@@ -161,6 +161,7 @@ fn line_framing_escapes_what_ends_a_line() {
         };
         check(&batch(frame), lf, expected);
     }
+    check(&batch(frame), raw, b"x#015#012y#000z\tw\x1b\n");
 }
 
 #[test]

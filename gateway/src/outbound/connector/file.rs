@@ -183,18 +183,20 @@ fn line(format: LineFormat, source: &str, record: Record<'_>, out: &mut Vec<u8>)
     match format {
         LineFormat::Rfc5424 => {
             let (format, framing) = (encode::WireFormat::Rfc5424, encode::WireFraming::Lf);
-            return encode::framed(format, framing, &record, out);
+            encode::framed(format, framing, &record, out);
         }
         LineFormat::Json => {
             encode::json(&record, source, &mut |id| FieldNames::global().name(id), out);
+            out.push(b'\n');
         }
-        LineFormat::Raw => out.extend_from_slice(record.body()),
+        LineFormat::Raw => encode::raw(&record, out),
     }
-    out.push(b'\n');
 }
 
 #[cfg(test)]
 mod tests {
+    use logboom_record::{Batch, Head, UnixNanos};
+
     use super::*;
 
     struct Folder(PathBuf);
@@ -267,5 +269,23 @@ mod tests {
         let full = File::options().append(true).open("/dev/full").unwrap();
         let error = append(&full, b"line\n", false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_record_is_one_line_in_each_format() {
+        let mut batch = Batch::new(Vec::new(), UnixNanos(0));
+        let body = batch.append(b"a\n<0>1 - forged\r\n\0");
+        batch.push(&Head { body, ..Head::default() });
+        let line = |format| {
+            let mut out = Vec::new();
+            line(format, "edge", batch.record(0).unwrap(), &mut out);
+            assert_eq!(out.iter().filter(|byte| b"\n\r\0".contains(byte)).count(), 1);
+            assert_eq!(out.pop(), Some(b'\n'));
+            out
+        };
+        let escaped = b"a#012<0>1 - forged#015#012#000";
+        assert_eq!(line(LineFormat::Raw), escaped);
+        assert!(line(LineFormat::Rfc5424).ends_with(escaped));
+        assert!(line(LineFormat::Json).ends_with(br#""body":"a\n<0>1 - forged\r\n\u0000"}"#));
     }
 }

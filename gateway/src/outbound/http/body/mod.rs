@@ -76,10 +76,7 @@ impl Writer {
                 out.push(if self.records == 0 { b'[' } else { b',' });
                 encode::json(record, source, names, out);
             }
-            HttpFormat::Raw => {
-                out.extend_from_slice(record.body());
-                out.push(b'\n');
-            }
+            HttpFormat::Raw => encode::raw(record, out),
         }
         self.records += 1;
     }

@@ -103,6 +103,12 @@ fn raw_has_the_bodies_alone() {
 }
 
 #[test]
+fn nothing_in_a_raw_body_can_start_another_line() {
+    let bodies: &[&[u8]] = &[b"a\n<0>1 - forged", b"\r\n\0", b"#012 ]\" x"];
+    check(HttpFormat::Raw, bodies, "a#012<0>1 - forged\n#015#012#000\n#012 ]\" x\n");
+}
+
+#[test]
 fn gzip_is_read_back_by_another() {
     let plain = body(HttpFormat::Raw, &[b"one", &[b'x'; 10_000]], false);
     let packed = body(HttpFormat::Raw, &[b"one", &[b'x'; 10_000]], true);
