@@ -16,6 +16,7 @@ use logboom_gateway::telemetry::metric::CONFIG_RELOADS;
 use logboom_gateway::trial::{self, TestOptions};
 use nix::sys::prctl::set_thp_disable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -34,7 +35,7 @@ enum Command {
     /// Run the gateway; without a configuration, on embedded defaults and loopback addresses
     Run(Configuration),
     /// Check a configuration, its guests included, and say everything that is wrong with it
-    Check(Configuration),
+    Check(CheckOptions),
     /// Send sequence-numbered records
     Send(SendOptions),
     /// Receive records and verify that each came once and in order
@@ -57,6 +58,15 @@ struct Configuration {
     config: Option<PathBuf>,
     /// The same without -c
     file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct CheckOptions {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Output for programs, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Configuration {
@@ -85,7 +95,7 @@ type Ended = anyhow::Result<ExitCode>;
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(configuration) => run_gateway(configuration.path()),
-        Command::Check(configuration) => check(configuration.path()),
+        Command::Check(options) => check(options.configuration.path(), options.json),
         Command::Send(options) => {
             options.run(&mut std::io::stdout()).map(|_| ExitCode::SUCCESS).map_err(Into::into)
         }
@@ -126,23 +136,45 @@ fn refuse(problems: &Problems) -> Ended {
     Ok(ExitCode::FAILURE)
 }
 
-fn check(path: Option<&Path>) -> Ended {
+fn check(path: Option<&Path>, is_json: bool) -> Ended {
+    let mut out = std::io::stdout();
     let config = match run::read_config(path) {
         Ok(config) => config,
+        Err(problems) if is_json => {
+            writeln!(out, "{}", problems.to_json())?;
+            return Ok(ExitCode::FAILURE);
+        }
         Err(problems) => return refuse(&problems),
     };
-    let unused = run::check(&config)?;
-    let name = path.map_or_else(|| "embedded defaults".into(), |p| p.display().to_string());
-    for what in unused {
-        writeln!(std::io::stderr(), "{name}: warning: {what}")?;
+    let file = path.map_or_else(|| "embedded defaults".into(), |p| p.display().to_string());
+    let warnings = match run::check(&config) {
+        Ok(warnings) => warnings,
+        Err(error) if is_json => {
+            // A guest or a certificate: what its message names says where it is.
+            let message = format!("{:#}", anyhow::Error::new(error));
+            let problem =
+                json!([{ "file": file, "line": null, "column": null, "message": message }]);
+            writeln!(out, "{problem}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (sources, guests) = (config.sources.len(), config.guests.len());
+    let (routes, drains) = (config.routes.len(), config.drains.len());
+    if is_json {
+        let found = json!({
+            "file": file, "sources": sources, "guests": guests, "routes": routes, "drains": drains,
+            "warnings": warnings,
+        });
+        writeln!(out, "{found}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for what in warnings {
+        writeln!(std::io::stderr(), "{file}: warning: {what}")?;
     }
     writeln!(
-        std::io::stdout(),
-        "{name}: ok ({} sources, {} guests, {} routes, {} drains)",
-        config.sources.len(),
-        config.guests.len(),
-        config.routes.len(),
-        config.drains.len(),
+        out,
+        "{file}: ok ({sources} sources, {guests} guests, {routes} routes, {drains} drains)"
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -146,7 +146,7 @@ fn what_a_dead_destination_left_is_listed_shown_and_exported() {
     assert!(records.iter().all(|record| record["destinations"] == serde_json::json!([url])));
     let found: Vec<Value> = records.iter().map(|line| line["record"].clone()).collect();
     assert_eq!(bodies(&found), expected);
-    assert_eq!(spool(&scratch, "cat", &["--limit", "3"]).lines(), records[..3]);
+    assert_eq!(spool(&scratch, "cat", &["--limit", "3", "--json"]).lines(), records[..3]);
     let last = records[COUNT - 1]["sequence"].as_u64().expect("a sequence");
     let behind = (last + 1).to_string();
     assert_eq!(spool(&scratch, "cat", &["--from", &behind]).lines(), [] as [Value; 0]);
@@ -155,6 +155,15 @@ fn what_a_dead_destination_left_is_listed_shown_and_exported() {
     let other = url.to_uppercase();
     let exported = spool(&scratch, "export", &["--destination", &other]).lines();
     assert_eq!(exported, found);
+    let as_json = ["--destination", &url, "--json"];
+    assert_eq!(spool(&scratch, "export", &as_json).lines(), found);
+    spool(&scratch, "export", &[&as_json[..], &["--format", "syslog"]].concat()).refused("--json");
+    let told = spool(&scratch, "export", &[&as_json[..], &["-o", "left.json"]].concat()).json();
+    assert_eq!(
+        told,
+        serde_json::json!({ "destination": url, "records": COUNT, "output": "left.json" })
+    );
+    assert_eq!(scratch.lines("left.json").len(), COUNT);
     let to_file = ["--destination", &url, "--format", "syslog", "-o", "left.log"];
     assert!(spool(&scratch, "export", &to_file).good().starts_with("50 records"));
     assert_eq!(scratch.read("left.log"), frames(0..COUNT));
@@ -186,6 +195,43 @@ fn a_configuration_is_named_with_or_without_an_option() {
     assert_eq!(plain, run(command(&scratch, &["check", "-c", "logboom.toml"])).good());
     let both = run(command(&scratch, &["check", "-c", "logboom.toml", "logboom.toml"]));
     assert_eq!(both.code, Some(2), "{both:?}");
+}
+
+#[test]
+fn what_check_finds_is_json_for_programs() {
+    let scratch = Scratch::new("check-json");
+    let check = |config: &str| {
+        fs::write(scratch.path().join("logboom.toml"), config).expect("written");
+        let ran = run(command(&scratch, &["check", "--json", "logboom.toml"]));
+        assert_eq!(ran.err, "");
+        (ran.code, serde_json::from_str::<Value>(&ran.out).expect("JSON"))
+    };
+    let good = config("syslog+tcp://127.0.0.1:1");
+    let route = "[[route]]\nname = \"r\"\nurl = \"stdout:\"\n";
+    let (code, found) = check(&format!("{good}{route}"));
+    let expected = serde_json::json!({
+        "file": "logboom.toml", "sources": 1, "guests": 0, "routes": 1, "drains": 1,
+        "warnings": ["route \"r\" is named by no pipeline and no router of one"],
+    });
+    assert_eq!((code, found), (Some(0), expected));
+
+    let (code, found) = check("[limits]\nqueue = 7\nqueu = \"1MiB\"\n");
+    let places: Vec<_> = found.as_array().expect("a list").iter().collect();
+    assert_eq!((code, places.len()), (Some(1), 2), "{found}");
+    for (problem, (line, column, words)) in places.iter().zip([(2, 9, "queue"), (3, 1, "queu")]) {
+        assert_eq!((&problem["line"], &problem["column"]), (&line.into(), &column.into()));
+        assert!(problem["message"].as_str().is_some_and(|text| text.contains(words)), "{problem}");
+        assert_eq!(problem["file"], "logboom.toml");
+    }
+    // What is wrong with a guest has no place, as what is wrong with the file as a whole.
+    let guest = "[[guest]]\nname = \"mine\"\npath = \"absent.wasm\"\n";
+    let absent = run(command(&scratch, &["check", "--json", "absent.toml"]));
+    let absent = (absent.code, serde_json::from_str(&absent.out).expect("JSON"));
+    for ((code, found), file) in [(check(guest), "logboom.toml"), (absent, "absent.toml")] {
+        assert_eq!((code, found.as_array().map(Vec::len)), (Some(1), Some(1)), "{found}");
+        assert_eq!((&found[0]["file"], &found[0]["line"]), (&file.into(), &Value::Null));
+        assert!(found[0]["message"].as_str().is_some_and(|text| text.contains("read")), "{found}");
+    }
 }
 
 /// Changes a byte in the record with this body, where it is on disk.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use super::network::CidrError;
 use super::secret::SecretError;
 use super::template::TemplateError;
@@ -406,6 +408,17 @@ impl Problems {
     #[must_use]
     pub fn list(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The same for programs: a list of objects. `line` and `column` are `null` for the file as a whole.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let problems = self.problems.iter().map(|Problem { place, kind }| {
+            let (line, column) = place.unzip();
+            let message = kind.to_string();
+            json!({ "file": self.file, "line": line, "column": column, "message": message })
+        });
+        problems.collect()
     }
 }
 

@@ -13,14 +13,14 @@ use logboom_record::{FieldNames, Record, Selection};
 use logboom_spool::inspect::{self, EntryInfo, Filter};
 use serde_json::json;
 
-use super::{Place, advised, find, printable, printable_json};
+use super::{Look, advised, find, printable, printable_json};
 use crate::outbound::{Entry, EntryError, MARKS, destination_key};
 
 /// Options of `logboom spool cat`.
 #[derive(Args, Clone, Debug)]
 pub struct CatOptions {
     #[command(flatten)]
-    place: Place,
+    look: Look,
     /// Only records for this destination
     #[arg(long, value_name = "URL")]
     destination: Option<String>,
@@ -36,7 +36,7 @@ pub struct CatOptions {
 #[derive(Args, Clone, Debug)]
 pub struct ExportOptions {
     #[command(flatten)]
-    place: Place,
+    look: Look,
     /// URL of the destination, as in the configuration or as `ls` lists it
     #[arg(long, value_name = "URL")]
     destination: String,
@@ -98,8 +98,9 @@ impl Decoded {
     }
 }
 
+/// What it writes is JSON with and without `--json`.
 pub(super) fn cat(options: &CatOptions, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let folder = options.place.folder()?;
+    let folder = options.look.place.folder()?;
     let only = options.destination.as_deref();
     let only = only.map(|wanted| find(&folder, wanted)).transpose()?.map(|found| found.name);
     let filter = Filter { destination: only.clone(), from: options.from, ..Filter::default() };
@@ -132,7 +133,11 @@ pub(super) fn cat(options: &CatOptions, out: &mut dyn Write) -> anyhow::Result<b
 }
 
 pub(super) fn export(options: &ExportOptions, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let folder = options.place.folder()?;
+    let is_json = options.look.json;
+    if is_json && options.format == ExportFormat::Syslog {
+        bail!("syslog is no JSON: leave out --json, or --format syslog");
+    }
+    let folder = options.look.place.folder()?;
     let destination = find(&folder, &options.destination)?;
     let name = destination.name.as_str();
     let filter = Filter {
@@ -174,7 +179,13 @@ pub(super) fn export(options: &ExportOptions, out: &mut dyn Write) -> anyhow::Re
         );
     }
     if let Some(path) = &options.output {
-        writeln!(out, "{written} records of {} in {}", printable(name), path.display())?;
+        let output = path.display().to_string();
+        if is_json {
+            let told = json!({ "destination": name, "records": written, "output": output });
+            writeln!(out, "{}", printable_json(&told.to_string()))?;
+        } else {
+            writeln!(out, "{written} records of {} in {output}", printable(name))?;
+        }
     }
     Ok(true)
 }
