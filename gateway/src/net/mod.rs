@@ -33,6 +33,8 @@ pub use quic::{
 };
 pub use resolve::Resolver;
 pub use stream::{AcceptError, Stream};
+#[cfg(test)]
+pub(crate) use tests::support::name_server;
 pub use tls::{
     ClientAuth, TlsClient, TlsError, TlsFault, TlsFiles, TlsServer, TlsServerFiles, TlsWarning,
     subject,

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A stage for destinations, with a folder that goes with it.
 pub(super) struct Stage {
     pub(super) folder: PathBuf,
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
     book: Arc<DestinationBook>,
 }
 

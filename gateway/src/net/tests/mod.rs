@@ -6,6 +6,6 @@ mod openssl;
 mod policy;
 mod stream;
 mod subject;
-mod support;
+pub(super) mod support;
 mod tls;
 mod tls_files;

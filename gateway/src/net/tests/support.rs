@@ -192,7 +192,7 @@ pub(super) async fn assert_echoes(stream: &mut Stream, said: &[u8]) {
 
 /// A name server: answers questions for A with the addresses that `answer` gives for the nth of
 /// them, for a time to live of 0, and those for AAAA with none.
-pub(super) async fn name_server(
+pub(crate) async fn name_server(
     answer: impl Fn(usize) -> Vec<Ipv4Addr> + Send + 'static,
 ) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

@@ -138,10 +138,14 @@ impl Connector {
                 Self::Quic(Box::new(opened.await?))
             }
             DestinationKind::SyslogUdp { host, port, format, bytes_max } => {
-                let network = destination.common().network.load_full();
-                let to = (host.as_str(), *port, settings.guarded);
-                let format = wire_format(*format);
-                let opened = datagram::DatagramConnector::open(&network, to, format, *bytes_max);
+                let target = datagram::DatagramTarget {
+                    host: host.clone(),
+                    port: *port,
+                    guarded: settings.guarded,
+                    format: wire_format(*format),
+                    bytes_max: *bytes_max,
+                };
+                let opened = datagram::DatagramConnector::open(destination.common(), target);
                 Self::Datagram(opened.await?)
             }
             DestinationKind::File { path, format } => {
@@ -268,4 +272,18 @@ fn wire_framing(framing: WireFraming) -> encode::WireFraming {
         WireFraming::Octet => encode::WireFraming::Octet,
         WireFraming::Lf => encode::WireFraming::Lf,
     }
+}
+
+/// One record in hand.
+#[cfg(test)]
+fn hand_of(text: &[u8]) -> Hand {
+    use logboom_record::{Batch, Head, Selection, UnixNanos};
+
+    let mut batch = Batch::new(Vec::new(), UnixNanos(0));
+    let raw = batch.append(text);
+    batch.push(&Head { raw, body: raw, ..Head::default() });
+    let parcel = Arc::new(super::Parcel::new(batch, "test".into(), None, Box::new(drop)));
+    let mut hand = Hand::default();
+    hand.push(super::queue::Item::new(&parcel, Selection::All, None));
+    hand
 }

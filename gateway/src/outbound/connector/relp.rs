@@ -236,25 +236,13 @@ fn late(attempt: &'static str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use logboom_codec::relp::{Request, Server};
-    use logboom_record::{Batch, Head, Selection, UnixNanos};
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::hand_of;
     use super::*;
-    use crate::outbound::Parcel;
-    use crate::outbound::queue::Item;
 
-    fn hand() -> Hand {
-        let mut batch = Batch::new(Vec::new(), UnixNanos(0));
-        let raw = batch.append(b"<14>1 - - - - - - hello");
-        batch.push(&Head { raw, body: raw, ..Head::default() });
-        let parcel = Arc::new(Parcel::new(batch, "test".into(), None, Box::new(drop)));
-        let mut hand = Hand::default();
-        hand.push(Item::new(&parcel, Selection::All, None));
-        hand
-    }
+    const RECORD: &[u8] = b"<14>1 - - - - - - hello";
 
     /// A session with a server that answers the first so many records.
     async fn connect(answers: usize) -> RelpConnector {
@@ -291,7 +279,7 @@ mod tests {
         let mut connector = connect(0).await;
         tokio::time::pause();
         let began = Instant::now();
-        let (hand, mut progress, mut out) = (hand(), Progress::default(), Vec::new());
+        let (hand, mut progress, mut out) = (hand_of(RECORD), Progress::default(), Vec::new());
         let failure = loop {
             if let Err(failure) = connector.send(&hand, &mut out, &mut progress).await {
                 break failure;
@@ -310,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_of_success_proves_the_destination_good() {
         let mut connector = connect(1).await;
-        let (hand, mut progress, mut out) = (hand(), Progress::default(), Vec::new());
+        let (hand, mut progress, mut out) = (hand_of(RECORD), Progress::default(), Vec::new());
         connector.send(&hand, &mut out, &mut progress).await.unwrap();
         while connector.waiting.front().is_some() {
             connector.news(&mut progress).await.unwrap();
