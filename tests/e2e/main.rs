@@ -32,6 +32,7 @@ mod renewed;
 mod secured;
 mod senders;
 mod shutdown;
+mod silent;
 mod soak;
 mod tls;
 mod tools;

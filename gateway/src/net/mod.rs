@@ -2,7 +2,8 @@
 //!
 //! * *Enters*: a host and a port, how to secure the connection, what the operator allows; on the
 //!   other side accepted sockets.
-//! * *Leaves*: a [`Stream`], plain or TLS, that knows how much the peer has acknowledged.
+//! * *Leaves*: a [`Stream`], plain or TLS, that knows how much the peer has acknowledged; a [`Silence`]
+//!   that knows whether it is gone.
 //! * *Limits*: each step has its time ([`Limits`]); 8 addresses of a name are tried; 64 names at
 //!   once are with the system's resolver.
 //! * *When it fails*: a [`DialError`] that says what to do and has a keyword for metrics. A reload
@@ -16,6 +17,7 @@ mod http3;
 mod policy;
 mod quic;
 mod resolve;
+mod silence;
 mod stream;
 mod tls;
 
@@ -32,6 +34,7 @@ pub use quic::{
     quic_subject,
 };
 pub use resolve::Resolver;
+pub use silence::Silence;
 pub use stream::{AcceptError, Stream};
 #[cfg(test)]
 pub(crate) use tests::support::name_server;

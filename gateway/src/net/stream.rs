@@ -7,6 +7,7 @@
 //! chunk has arrived.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::error::DialError;
 use super::resolve::bare;
+use super::silence::Signs;
 use super::tls::{TlsClient, TlsFault, TlsServer, explain_client, subject};
 
 /// How often to look whether a peer is gone whose bytes are not read.
@@ -205,6 +207,19 @@ impl Stream {
         // The end of the stream takes a sequence number too, the last one.
         let end = u64::from(*has_ended && unacknowledged > 0);
         Ok(handed.saturating_sub(unacknowledged - end))
+    }
+
+    /// What the kernel knows of the peer's life.
+    pub(super) fn signs(&self) -> io::Result<Signs> {
+        let told = tcp_info(&self.counted().tcp)?;
+        let ago = |millis: u32| Duration::from_millis(millis.into());
+        Ok(Signs {
+            in_flight: told.tcpi_unacked > 0,
+            last_sent: ago(told.tcpi_last_data_sent),
+            last_heard: ago(told.tcpi_last_ack_recv),
+            retransmits: told.tcpi_retransmits,
+            probes: told.tcpi_probes,
+        })
     }
 
     #[cfg(test)]
@@ -402,4 +417,23 @@ fn unacknowledged(tcp: &TcpStream) -> io::Result<u64> {
     let result = unsafe { libc::ioctl(tcp.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result)?;
     u64::try_from(bytes).map_err(io::Error::other)
+}
+
+/// What the kernel tells of a connection, in any state of it.
+fn tcp_info(tcp: &TcpStream) -> io::Result<libc::tcp_info> {
+    let mut told = MaybeUninit::<libc::tcp_info>::zeroed();
+    let length = libc::socklen_t::try_from(size_of::<libc::tcp_info>());
+    let mut length = length.map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "no safe wrapper of this option in nix, rustix, or socket2")]
+    // SAFETY: the descriptor is open as long as `tcp` is borrowed; the kernel writes at most `length`
+    // bytes, the size of what `told` points to. All its fields are numbers, of which zero is one, so
+    // that it is initialised also where an old kernel knows fewer of them.
+    let (result, told) = unsafe {
+        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+        let place = told.as_mut_ptr().cast();
+        let result = libc::getsockopt(tcp.as_raw_fd(), level, option, place, &raw mut length);
+        (result, told.assume_init())
+    };
+    Errno::result(result)?;
+    Ok(told)
 }

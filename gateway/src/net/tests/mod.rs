@@ -4,6 +4,7 @@ mod cidr;
 mod dial;
 mod openssl;
 mod policy;
+mod silence;
 mod stream;
 mod subject;
 pub(super) mod support;

@@ -18,7 +18,7 @@ fn small_listener() -> TcpListener {
 }
 
 /// A plain connection, from both ends.
-async fn pair() -> (Stream, TcpStream) {
+pub(super) async fn pair() -> (Stream, TcpStream) {
     let listener = small_listener();
     let port = listener.local_addr().unwrap().port();
     let host = "127.0.0.1".to_owned();
@@ -29,7 +29,7 @@ async fn pair() -> (Stream, TcpStream) {
 }
 
 /// Writes until the kernel takes no more for a while; the count of bytes it took.
-async fn fill(stream: &mut Stream) -> u64 {
+pub(super) async fn fill(stream: &mut Stream) -> u64 {
     let before = stream.handed_to_kernel();
     let chunk = vec![b'x'; 16384];
     while let Ok(written) =

@@ -13,7 +13,7 @@ use logboom_codec::encode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{CHUNK_BYTES, Failure};
-use crate::net::Stream;
+use crate::net::{Silence, Stream};
 use crate::outbound::hand::{Hand, Outcome, Progress};
 
 /// How often to ask the kernel what was acknowledged, at first and at last.
@@ -24,6 +24,8 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long the records of a new TLS connection are not taken as delivered, whatever the peer's
 /// kernel says: with TLS 1.3 a peer refuses our certificate only after the handshake.
 const TLS_DOUBT: Duration = Duration::from_secs(1);
+/// A peer that has not answered for this long is gone.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Bytes a syslog receiver may say before it counts as broken: nobody listens to them.
 const WASTE_BYTES_MAX: usize = 64 << 10;
 
@@ -37,6 +39,7 @@ pub(in crate::outbound) struct StreamConnector {
     ends: VecDeque<u64>,
     ask_next: Duration,
     opened: Instant,
+    silence: Silence,
     waste: usize,
 }
 
@@ -47,7 +50,8 @@ impl StreamConnector {
         framing: encode::WireFraming,
     ) -> Self {
         let (ends, ask_next, opened) = (VecDeque::new(), ASK_FIRST, Instant::now());
-        Self { stream, format, framing, ends, ask_next, opened, waste: 0 }
+        let silence = Silence::new(SILENCE);
+        Self { stream, format, framing, ends, ask_next, opened, silence, waste: 0 }
     }
 
     pub(super) async fn send(
@@ -69,11 +73,7 @@ impl StreamConnector {
                 break;
             }
         }
-        let written = async {
-            self.stream.write_all(out).await?;
-            self.stream.flush().await
-        };
-        let written = written.await;
+        let written = self.write(out).await;
         written.map_err(|error| Failure::stream("write", &error, &self.stream))?;
         if self.stream.is_tls() {
             let end = self.stream.handed_to_kernel();
@@ -83,6 +83,28 @@ impl StreamConnector {
         self.ask_next = ASK_FIRST;
         self.settle(progress);
         Ok(sent)
+    }
+
+    /// Writes all of it. A peer that takes nothing is waited for as long as it lives.
+    async fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        loop {
+            // Where records come all the time, nobody waits for news.
+            self.silence.look(&self.stream)?;
+            // Both are cancel safe.
+            let written = async {
+                if bytes.is_empty() {
+                    return self.stream.flush().await.map(|()| 0);
+                }
+                self.stream.write(bytes).await
+            };
+            match tokio::time::timeout(self.silence.pace(), written).await {
+                Ok(Ok(0)) if bytes.is_empty() => return Ok(()),
+                Ok(Ok(0)) => return Err(ErrorKind::WriteZero.into()),
+                Ok(Ok(n)) => bytes = bytes.get(n..).unwrap_or_default(),
+                Ok(Err(error)) => return Err(error),
+                Err(_elapsed) => {}
+            }
+        }
     }
 
     pub(super) fn settle(&mut self, progress: &mut Progress) {
@@ -111,7 +133,7 @@ impl StreamConnector {
             }
         }
         self.settle(progress);
-        Ok(())
+        self.silence.look(&self.stream).map_err(|error| Failure::io("keep", &error))
     }
 
     /// What a read says about the connection.
@@ -149,5 +171,44 @@ impl StreamConnector {
         };
         // An error means that the connection is gone, which ends it as well.
         drop(tokio::time::timeout(FINISH_TIMEOUT, ended).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{SockFilter, SockRef};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::hand_of;
+    use super::*;
+    use crate::telemetry::ledger::AttemptOutcome;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_write_to_a_peer_that_is_gone_ends_and_nothing_of_it_counts_as_delivered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        // BPF_RET | BPF_K: the peer's kernel takes 0 bytes of what comes, and says nothing.
+        SockRef::from(&peer).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]).unwrap();
+        let stream = Stream::accept(tcp, None, PATIENCE).await.unwrap();
+        let (format, framing) = (encode::WireFormat::Rfc5424, encode::WireFraming::Lf);
+        let mut connector = StreamConnector::new(stream, format, framing);
+        connector.silence = Silence::new(Duration::from_secs(1));
+        let text = [b"<14>1 - - - - - - ".as_slice(), &[b'x'; 1 << 20]].concat();
+        let (hand, mut progress, mut out) = (hand_of(&text), Progress::default(), Vec::new());
+        let sending = async {
+            loop {
+                if let Err(failure) = connector.send(&hand, &mut out, &mut progress).await {
+                    return failure;
+                }
+            }
+        };
+        let failure = tokio::time::timeout(PATIENCE, sending).await.unwrap();
+        let found = (failure.attempt, failure.outcome, failure.message.as_str());
+        assert_eq!(found, ("write", AttemptOutcome::Timeout, "no sign of life for 1s"));
+        connector.settle(&mut progress);
+        assert_eq!(progress.take(), None);
     }
 }
