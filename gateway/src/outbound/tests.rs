@@ -442,10 +442,10 @@ async fn what_waits_in_memory_for_a_destination_that_fails_is_stored_and_answere
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("syslog+tcp://{free}");
     let destination = stage.destination(&url, WhenFull::Spool, 1 << 20);
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, mut told) = tokio::sync::mpsc::channel(2);
     for app in ["a", "b"] {
         let tell = tell.clone();
-        let receipt = Receipt::new(move |resolution| tell.send(resolution).unwrap_or_default());
+        let receipt = Receipt::new(move |resolution| tell.try_send(resolution).unwrap_or_default());
         push(&destination, parcel(&[app], 10, Some(receipt))).await;
     }
     for _ in 0..2 {
