@@ -9,6 +9,8 @@
 //!
 //! Concurrency: one lock around all of it, held for pushes and pops, never over an await.
 
+mod item;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use logboom_record::{Selection, UnixNanos};
 use tokio::sync::Notify;
 
-use super::Parcel;
+pub(super) use item::Item;
 
 /// Lanes of a destination: more than the largest cap of connections that makes sense.
 const LANES: usize = 256;
@@ -25,27 +27,6 @@ const LANES: usize = 256;
 const LANE_SAMPLES: usize = 32;
 /// Least and most bytes that a worker may have in hand.
 const HAND_BYTES: (usize, usize) = (64 << 10, 16 << 20);
-/// A selection that needs less than one part in this many of its arena is copied out of it, so
-/// that a slow destination does not hold whole batches for a few records.
-const COPY_BELOW: usize = 4;
-
-/// Records of one parcel that wait for one connection.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) parcel: Arc<Parcel>,
-    pub(super) selection: Selection,
-    pub(super) records: usize,
-    /// The entry of the spool that has them too.
-    pub(super) held: Option<u64>,
-    /// Whether records have the same places in the parcel's batch as in that entry.
-    pub(super) is_as_stored: bool,
-    /// Records of it that are done with and left out at its front.
-    pub(super) first: usize,
-    bytes: usize,
-    since: Instant,
-    /// Place in its line, from 1.
-    sequence: u64,
-}
 
 #[derive(Debug)]
 enum Entry {
@@ -593,67 +574,6 @@ fn only_one(parts: &[Vec<u32>]) -> Option<usize> {
     let mut filled = parts.iter().enumerate().filter(|(_, part)| !part.is_empty());
     let (first, _) = filled.next()?;
     filled.next().is_none().then_some(first)
-}
-
-impl Item {
-    fn received(&self) -> UnixNanos {
-        self.parcel.batch().received()
-    }
-
-    /// The selected records of a parcel; `held` is the entry of the spool that has them too.
-    pub(super) fn new(parcel: &Arc<Parcel>, selection: Selection, held: Option<u64>) -> Self {
-        let batch = parcel.batch();
-        let records = selection.count(batch.len());
-        let since = Instant::now();
-        let frames = match &selection {
-            Selection::All => batch.arena().len(),
-            Selection::Some(_) => {
-                let records = selection.iter(batch.len()).filter_map(|index| batch.record(index));
-                records.map(|record| record.raw().len()).sum()
-            }
-        };
-        if frames < batch.arena().len() / COPY_BELOW {
-            let parcel = Arc::new(parcel.extract(&selection));
-            let bytes = parcel.batch().footprint();
-            let selection = Selection::All;
-            let is_as_stored = false;
-            return Self {
-                parcel,
-                selection,
-                records,
-                held,
-                is_as_stored,
-                first: 0,
-                bytes,
-                since,
-                sequence: 0,
-            };
-        }
-        // It holds the memory of the whole parcel.
-        let bytes = batch.footprint();
-        let (parcel, is_as_stored) = (Arc::clone(parcel), true);
-        let first = 0;
-        Self { parcel, selection, records, held, is_as_stored, first, bytes, since, sequence: 0 }
-    }
-
-    /// Its place in its line, from 1: it only grows.
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// The bytes it is charged for.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Leaves out its first records, which are done with.
-    pub(super) fn skip(&mut self, records: usize) {
-        let rest = self.selection.iter(self.parcel.batch().len()).skip(records);
-        let rest: Vec<u32> = rest.map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect();
-        self.first += records;
-        self.records = rest.len();
-        self.selection = Selection::Some(rest);
-    }
 }
 
 #[cfg(test)]

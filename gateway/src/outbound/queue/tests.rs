@@ -1,6 +1,7 @@
 //! The queue: order, limits, growth.
 
 use super::*;
+use crate::outbound::Parcel;
 
 fn parcel(apps: &[&str], body_bytes: usize) -> Arc<Parcel> {
     Arc::new(crate::outbound::tests::parcel(apps, body_bytes, None))
