@@ -8,6 +8,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::report::{did_you_mean, list, nearest, quote};
 
+/// Schemes of other programs, and what they are called here. The nearest by letters may be one in the clear.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("tcp", "syslog+tcp"),
+    ("udp", "syslog+udp"),
+    ("tls", "syslog+tls"),
+    ("ssl", "syslog+tls"),
+    ("tcp+tls", "syslog+tls"),
+    ("syslogs", "syslog+tls"),
+    ("syslog+ssl", "syslog+tls"),
+    ("syslog+relp", "relp"),
+    ("unix", "syslog+unix"),
+];
+
 /// What is wrong with a URL. No message shows more of it than the part which is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -197,7 +210,11 @@ impl<'a> Parts<'a> {
             return Err(UrlError::PlannedScheme { scheme, supported });
         }
         let Some(scheme) = supported.iter().find(same) else {
-            let nearest = nearest(written, supported.iter().copied());
+            let meant = ELSEWHERE.iter().find(|(other, _)| other.eq_ignore_ascii_case(written));
+            let nearest = match meant.filter(|(_, scheme)| supported.contains(scheme)) {
+                Some((_, scheme)) => Some(*scheme),
+                None => nearest(written, supported.iter().copied()),
+            };
             return Err(UrlError::UnknownScheme { scheme: quote(written), nearest, supported });
         };
         if let Some(bad) = rest.chars().find(|c| !c.is_ascii_graphic()) {

@@ -18,6 +18,13 @@ fn destination_urls_are_refused_with_the_part_that_is_wrong() {
         "syslg://h",
         &format!("unknown scheme \"syslg\"; did you mean \"syslog\"? supported: {SCHEMES}"),
     );
+    for (written, meant) in
+        [("syslogs", "syslog+tls"), ("TLS", "syslog+tls"), ("udp", "syslog+udp")]
+    {
+        let expected =
+            format!("unknown scheme \"{written}\"; did you mean \"{meant}\"? supported: {SCHEMES}");
+        check(&format!("{written}://h"), &expected);
+    }
     check("syslog://a b", "has the character ' '; allowed: printable ASCII, anything else as %XX");
     check("syslog://ä", "has the character 'ä'; allowed: printable ASCII, anything else as %XX");
     check("syslog:h", "has no host; write syslog://host:port");
