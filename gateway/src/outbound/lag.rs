@@ -358,7 +358,7 @@ impl Destination {
         let is_over = !spool.waiting(id).is_lagging;
         if is_over {
             self.lag.is_set.store(false, Ordering::Release);
-            self.lag.shrunk.notify_waiters();
+            self.lag_has_shrunk();
             gate.reader = None;
         }
         is_over

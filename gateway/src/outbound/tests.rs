@@ -346,8 +346,11 @@ async fn a_batch_that_the_spool_never_takes_is_parked_and_its_sender_is_answered
 }
 
 /// A server of HTTP/1.1 that keeps its connections; the first answers with this status, the others take
-/// everything. Returns its port and how many connections there were.
-async fn first_answers(status: &'static str) -> (u16, Arc<AtomicUsize>) {
+/// everything. Returns it as a destination, and how many connections there were.
+async fn first_answers(
+    stage: &Stage,
+    status: &'static str,
+) -> (Arc<Destination>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -374,15 +377,14 @@ async fn first_answers(status: &'static str) -> (u16, Arc<AtomicUsize>) {
             });
         }
     });
-    (port, accepted)
+    let url = format!("http://127.0.0.1:{port}/?format=raw");
+    (stage.destination(&url, WhenFull::Spool, 1 << 20), accepted)
 }
 
 #[tokio::test]
 async fn what_was_sent_to_the_wrong_server_goes_by_another_connection() {
     let stage = Stage::new("misdirected");
-    let (port, accepted) = first_answers("421 Misdirected Request").await;
-    let url = format!("http://127.0.0.1:{port}/?format=raw");
-    let destination = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    let (destination, accepted) = first_answers(&stage, "421 Misdirected Request").await;
     push(&destination, parcel(&["a"], 1, None)).await;
     until("it is delivered", || stage.book.delivered.get() == 1).await;
     assert_eq!(accepted.load(Ordering::SeqCst), 2);
@@ -391,9 +393,7 @@ async fn what_was_sent_to_the_wrong_server_goes_by_another_connection() {
 #[tokio::test]
 async fn a_server_that_refuses_records_is_there() {
     let stage = Stage::new("refusing");
-    let (port, _) = first_answers("400 Bad Request").await;
-    let url = format!("http://127.0.0.1:{port}/?format=raw");
-    let destination = stage.destination(&url, WhenFull::Spool, 1 << 20);
+    let (destination, _) = first_answers(&stage, "400 Bad Request").await;
     for _ in 0..3 {
         destination.breaker.failed(None);
     }
@@ -419,7 +419,9 @@ async fn block_stops_senders_also_when_what_waits_is_on_disk() {
         let destination = Arc::clone(&destination);
         tokio::spawn(async move { push(&destination, parcel(&["a"], 2000, None)).await })
     };
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let attempts = || stage.book.attempts.iter().map(|(_, count)| count).sum::<u64>();
+    let before = attempts();
+    until("the destination is tried twice more", || attempts() >= before + 2).await;
     assert!(!more.is_finished(), "20 records of 2000 bytes wait, twice 4 KiB may");
     let listener = TcpListener::bind(free).await.unwrap();
     tokio::spawn(async move {
