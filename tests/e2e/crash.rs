@@ -172,7 +172,12 @@ fn survive(
     let mut ends: BTreeMap<End, u64> = BTreeMap::new();
     let mut bound = 0;
     for life in 0..kills {
+        // Now and then nothing is delivered, so that what is acknowledged is in the spool alone.
+        if life % 3 == 2 {
+            collector.stall();
+        }
         let end = live(&scratch, &config, life, &mut random);
+        collector.resume();
         *ends.entry(end).or_default() += 1;
         bound += collector.received().within(UNRECORDED) + WINDOW as u64;
         // What this life has sent lies in the kernel; the next is not to overtake it.

@@ -1,6 +1,7 @@
 //! Disks that are full, that fail, that forget: acknowledged is only what is durable.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -147,4 +148,42 @@ fn a_disk_that_fails_for_good_stops_acknowledgements_and_delivery_goes_on() {
     wait_until("acknowledgements again", || producer.acknowledged() > stopped_at + 500);
     let verdict = stage.finish(producer, second);
     assert!(verdict.is_kept(), "{verdict}");
+}
+
+/// A spool whose disk fails as of a shutdown keeps what it had synced, and the books say what it lost.
+#[test]
+fn what_a_failing_disk_does_not_take_at_a_shutdown_is_in_the_books() {
+    const KEPT: u64 = 100;
+    const LATER: u64 = 50;
+    let scratch = Scratch::new("disk-fails-at-shutdown");
+    let Some(faults) = FaultFs::new(&scratch) else { return };
+    let config = format!(
+        "[limits]\nshutdown = \"1s\"\n\n[[source]]\nname = \"tcp\"\nurl = \"syslog+tcp://127.0.0.1:0\"\n\n\
+         [[drain]]\napp = \"*\"\nurl = \"syslog+tcp://127.0.0.1:{}\"\n\n\
+         [[pipeline]]\nsources = [\"tcp\"]\ndurability = \"disk\"\n",
+        free_port()
+    );
+    let command = faults.command(&binary(), "pwrite /spool/ 1 0 EIO");
+    let first = Gateway::start_with(command, &scratch, &config);
+    let mut stream = TcpStream::connect(first.source("tcp")).expect("connected");
+    let mut send = |count: u64| {
+        let lines: String = (0..count).map(|n| format!("<14>1 - h app - - - {n}\n")).collect();
+        stream.write_all(lines.as_bytes()).expect("sent");
+    };
+    let of_destination =
+        |gateway: &Gateway, what: &str| gateway.ledger().destination("syslog+tcp", what);
+    send(KEPT);
+    let syncs = || first.metrics().sum("logboom_spool_syncs_total", &[]);
+    wait_until("records on disk", || of_destination(&first, "accepted") == KEPT && syncs() > 0.0);
+    faults.arm();
+    send(LATER);
+    wait_until("all of it", || of_destination(&first, "accepted") == KEPT + LATER);
+    let ledger = first.shutdown();
+    ledger.assert_balanced();
+    let spooled = ledger.destination("syslog+tcp", "spooled");
+    let dropped = ledger.destination("syslog+tcp", "dropped");
+    assert_eq!((spooled, dropped), (KEPT, LATER), "{ledger:?}");
+    let second = Gateway::start(&scratch, &config);
+    assert_eq!(of_destination(&second, "recovered"), spooled);
+    second.shutdown().assert_balanced();
 }

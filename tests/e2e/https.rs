@@ -275,6 +275,8 @@ durability = "disk"
         let requests = receiver.requests();
         requests.len() == 2 && requests.iter().all(|count| *count >= 2)
     });
+    let syncs = || gateway.metrics().sum("logboom_spool_syncs_total", &[]);
+    wait_until("it to be on disk", || syncs() > 0.0);
     gateway.kill();
     let before = receiver.requests();
     let gateway = Gateway::start(&scratch, &config);

@@ -4,12 +4,15 @@
 //! cargo bench -p logboom-spool
 //! ```
 //!
-//! Each sample appends [`ENTRIES`] entries that one destination holds and finishes, and ends when
-//! the spool has taken them; `durable` also waits for the last one to be synced. The directory is
-//! made in `TMPDIR`: on a disk in memory a sync costs nothing.
+//! Each sample appends [`ENTRIES`] entries that one destination holds, and ends when the spool has taken
+//! them; `durable` also waits for the last one to be synced. The destination finishes them [`BEHIND`] bytes
+//! later, so that all are written. The directory is made in `TMPDIR`: on a disk in memory a sync costs
+//! nothing.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up must stop")]
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
@@ -25,6 +28,7 @@ static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
 const ENTRIES: usize = 256;
 const SIZES: [usize; 2] = [300, 256 * 1024];
+const BEHIND: usize = 64 << 20;
 
 fn main() {
     divan::main();
@@ -34,6 +38,7 @@ struct Nobody;
 
 impl Observer for Nobody {
     fn shed(&self, _: DestinationId, _: u64, _: u64) {}
+    fn unwritten(&self, _: DestinationId, _: u64, _: u64) {}
     fn damaged(&self, _: &Damage) {}
     fn state(&self, _: &State) {}
 }
@@ -57,6 +62,7 @@ fn wait_for_room(spool: &Spool) {
 struct Bench {
     spool: Spool,
     want: Want,
+    held: RefCell<VecDeque<u64>>,
     dir: PathBuf,
 }
 
@@ -66,14 +72,21 @@ impl Bench {
         let opened = Spool::open(&dir, Options::default(), Arc::new(Nobody));
         let (spool, _) = opened.expect("a directory for temporary files");
         let destination = spool.destination("only");
-        Self { spool, want: Want { destination, records: 1, bytes: 1, hold: true }, dir }
+        let want = Want { destination, records: 1, bytes: 1, hold: true };
+        Self { spool, want, held: RefCell::default(), dir }
     }
 
-    /// Appends one entry and finishes it at once, as a fast destination would.
+    /// Appends one entry and finishes an earlier one, as a destination that is a little behind.
     fn append(&self, payload: &[u8], durable: Option<Durable>) {
         wait_for_room(&self.spool);
         let appended = self.spool.append(&[payload], &[self.want], durable).expect("room");
-        self.spool.done(self.want.destination, appended.sequence, 1);
+        let mut held = self.held.borrow_mut();
+        held.push_back(appended.sequence);
+        if held.len() * payload.len() > BEHIND
+            && let Some(first) = held.pop_front()
+        {
+            self.spool.done(self.want.destination, first, 1);
+        }
     }
 }
 

@@ -135,6 +135,15 @@ impl Destination {
         held.is_some_and(|held| held.left > 0)
     }
 
+    /// What of an entry that it wants is not finished.
+    pub(crate) fn unfinished(&self, sequence: u64, wanted: Totals) -> Totals {
+        match self.held_at(sequence).and_then(|at| self.held.get(at)) {
+            Some(held) if held.left > 0 => Totals::of(held.left, held.bytes),
+            None if self.lag.is_some_and(|lag| lag.position <= sequence) => wanted,
+            Some(_) | None => Totals::default(),
+        }
+    }
+
     /// So many records of a held entry are finished. Says whether the frontier moved.
     pub(crate) fn done(&mut self, sequence: u64, records: u32) -> bool {
         let Some(at) = self.held_at(sequence) else { return false };
@@ -172,7 +181,16 @@ impl Destination {
         while self.shed.front().is_some_and(|(last, _)| *last < first) {
             self.shed.pop_front();
         }
+        self.give_back();
         self.held.len() < before
+    }
+
+    /// What a lag has needed is not needed for ever.
+    fn give_back(&mut self) {
+        const KEPT: usize = 512;
+        if self.held.capacity() > KEPT && self.held.len() < self.held.capacity() / 8 {
+            self.held.shrink_to(self.held.capacity() / 4);
+        }
     }
 
     /// What is held lags again, and with it all behind the first of it: what is given out in order

@@ -243,9 +243,9 @@ pub struct Span {
 /// The footer of a segment: what a reader need not scan for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seal {
-    /// The spool was closed behind it: no sequence was given that is not in a segment.
+    /// The spool was closed behind it.
     pub(crate) closed: bool,
-    /// One past the last sequence in the segment.
+    /// One past the last sequence in the segment; where the spool was closed, past the last one given.
     pub(crate) next: u64,
     /// Every destination known then: cursor, name, and what it wants in this segment.
     pub(crate) rows: Vec<(Row, Totals)>,

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::format::{self, HEAD, Head, Kind, SECTOR, Wanted, index, sectors};
+use crate::format::{self, Entries, Entry, HEAD, Head, Kind, SECTOR, Wanted, index, sectors};
 use crate::{Durable, SpoolFailed, Totals, crash};
 
 /// Bytes of a group, about: the next entry begins another one.
@@ -29,6 +29,10 @@ pub(crate) struct Group {
     pub(crate) durables: Vec<Durable>,
     /// What each destination wants here.
     pub(crate) totals: Vec<(u32, Totals)>,
+    /// How many of these are done with all of it, from the first on.
+    pub(crate) done: usize,
+    /// The writer saw it, and left it for a while: perhaps it need not be written.
+    pub(crate) was_seen: bool,
 }
 
 /// The body of a frame behind room for its head.
@@ -55,6 +59,8 @@ impl Group {
             count: 0,
             durables: Vec::new(),
             totals: Vec::new(),
+            done: 0,
+            was_seen: false,
         }
     }
 
@@ -93,6 +99,15 @@ impl Group {
         self.count += 1;
         self.bytes += bytes;
         self.durables.extend(durable);
+    }
+
+    /// Calls for each entry, with its sequence.
+    pub(crate) fn for_each(&self, mut call: impl FnMut(u64, Entry<'_>)) {
+        let body = self.lock();
+        let entries = body.buffer.get(body.start + HEAD..body.end).unwrap_or_default();
+        (self.first..)
+            .zip(Entries::new(entries))
+            .for_each(|(sequence, entry)| call(sequence, entry));
     }
 
     /// Tells all who wait for it, once.

@@ -81,7 +81,7 @@ impl Default for Options {
         Self {
             segment_bytes: 64 << 20,
             bytes_max: 10 << 30,
-            unsynced_bytes_max: 8 << 20,
+            unsynced_bytes_max: 16 << 20,
             cursor_every: Duration::from_millis(100),
         }
     }
@@ -111,7 +111,8 @@ pub struct Want {
     pub hold: bool,
 }
 
-/// Called once: when the entry is synced, or when it is sure that it will not be.
+/// Called once: when the entry is synced, when all who want it are done with it before it is written, or
+/// when it is sure that it will not be synced.
 ///
 /// It is called by the writer's thread, in the order of the entries, and should be quick. An append
 /// that is refused drops it uncalled.
@@ -227,6 +228,8 @@ pub struct Stats {
     pub appended_entries: u64,
     /// Bytes of their payloads.
     pub appended_bytes: u64,
+    /// Entries that were never written, as all who want them were done with them before.
+    pub unwritten_entries: u64,
     /// Segments given up after an error.
     pub poisoned: u64,
     /// Damaged bytes copied to `quarantine/`.
@@ -239,6 +242,9 @@ pub trait Observer: Send + Sync {
     /// The spool was over [`Options::bytes_max`], and what a destination had in the oldest segment
     /// went with it.
     fn shed(&self, destination: DestinationId, records: u64, bytes: u64);
+    /// The spool is closed, and what a destination had not done could not be written: with this process it
+    /// is gone.
+    fn unwritten(&self, destination: DestinationId, records: u64, bytes: u64);
     /// Damage was found.
     fn damaged(&self, damage: &Damage);
     /// The state changed.

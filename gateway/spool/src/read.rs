@@ -132,8 +132,8 @@ impl Shared {
     fn look(&self, id: DestinationId) -> Next {
         let mut inner = self.lock();
         let next = inner.look(id);
-        if matches!(next, Next::NotYet) && !inner.is_awaited {
-            inner.is_awaited = true;
+        if matches!(next, Next::NotYet) && !inner.has_reader {
+            inner.has_reader = true;
             inner.wake = true;
         }
         // Also the end of a lag may have something for the writer: a cursor that moved.

@@ -18,9 +18,9 @@ use crate::{
     Stats, Totals, Waiting, Want,
 };
 
-/// Bytes of a group for which the writer is woken although nobody waits for them: so many that its writes
-/// are few, with time to begin before the group is full.
-const WAKE_BYTES: usize = GROUP_BYTES / 8 * 7;
+/// Most buffers kept for reuse, and bytes over which one is not.
+const BUFFERS: usize = 24;
+const BUFFER_BYTES: usize = 2 * GROUP_BYTES;
 /// Groups on their way as of which an entry waits for the copy before it, rather than begin another one:
 /// each has a buffer, however little is in it.
 const GROUPS_MOST: usize = 12;
@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) buffers: Vec<Vec<u8>>,
     /// Bytes in memory that are not synced.
     pub(crate) unsynced: usize,
+    /// Those of them that the writer has not taken.
+    pub(crate) untaken: usize,
     pub(crate) destinations: Vec<Destination>,
     pub(crate) names: HashMap<Arc<str>, u32>,
     /// Destinations by their number in the files.
@@ -78,7 +80,7 @@ pub(crate) struct Inner {
     /// The writer has something to do. Who sets it also notifies `Shared::work`.
     pub(crate) wake: bool,
     /// A reader waits for what is not written.
-    pub(crate) is_awaited: bool,
+    pub(crate) has_reader: bool,
     pub(crate) closing: bool,
     pub(crate) state: State,
     pub(crate) stats: Stats,
@@ -115,7 +117,9 @@ impl Shared {
         if is_held {
             inner.may_hold(wants)?;
         }
+        let before = inner.unsynced;
         let body = inner.body_for(bytes, self.options.segment_bytes);
+        let has_room = inner.unsynced < before;
         let mut body = crate::lock(&body);
         let (appended, lag_began) = inner.append(bytes, wants, durable);
         inner.stats.appended_bytes += len as u64;
@@ -131,6 +135,9 @@ impl Shared {
         }
         if lag_began {
             self.written.notify_waiters();
+        }
+        if has_room {
+            self.room.notify_waiters();
         }
         Ok(appended)
     }
@@ -337,6 +344,7 @@ impl Inner {
         }
         self.open.add(sequence, bytes, durable);
         self.unsynced += self.open.bytes() - before;
+        self.untaken += self.open.bytes() - before;
         self.stats.appended_entries += 1;
         (Appended { sequence, held }, lag_began)
     }
@@ -351,8 +359,32 @@ impl Inner {
         wants.iter().map(wanted).collect()
     }
 
+    /// Lets go of the oldest groups if all are done with them: nobody need write them.
+    fn drop_needless(&mut self) {
+        while let Some(mut group) = self.queue.pop_front() {
+            if !group.durables.is_empty() || !self.is_done(&mut group) {
+                self.queue.push_front(group);
+                return;
+            }
+            self.untaken = self.untaken.saturating_sub(group.bytes());
+            self.stats.unwritten_entries += u64::from(group.count);
+            self.settle(&group);
+        }
+    }
+
+    /// A group is durable, or needless: its memory is free.
+    pub(crate) fn settle(&mut self, group: &Group) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.unsynced = self.unsynced.saturating_sub(group.bytes());
+        let buffer = group.take_buffer();
+        if self.buffers.len() < BUFFERS && buffer.capacity() <= BUFFER_BYTES {
+            self.buffers.push(buffer);
+        }
+    }
+
     /// Puts the open group where the writer takes it.
     pub(crate) fn close_group(&mut self) {
+        self.drop_needless();
         let salt = self.segments.back().map_or(0, |segment| segment.salt);
         let next = Group::new(self.buffers.pop(), self.open.bytes(), salt);
         let group = std::mem::replace(&mut self.open, next);
@@ -361,19 +393,34 @@ impl Inner {
         self.group += 1;
     }
 
-    /// Whether the writer must hear of what was appended just now: it is the first of its group
-    /// (so that the writer knows that there is one, if it does not look anyway), somebody waits for it, or
-    /// it is much.
+    /// Whether the writer must hear of what was appended just now: it does not know that there is
+    /// something, somebody waits for it, or it is much.
     fn should_wake(&self, unsynced_max: usize) -> bool {
-        let is_news = self.open.count == 1 && !self.is_watched;
-        let is_more = is_news || !self.queue.is_empty();
-        !self.wake && (is_more || self.is_urgent(unsynced_max))
+        !self.wake && (!self.is_watched || self.is_awaited() || self.is_much(unsynced_max))
     }
 
-    /// Whether the open group should be written now, rather than wait for company.
-    pub(crate) fn is_urgent(&self, unsynced_max: usize) -> bool {
-        let is_awaited = !self.open.durables.is_empty() || self.is_awaited || self.closing;
-        is_awaited || self.open.bytes() >= WAKE_BYTES || self.unsynced >= unsynced_max / 2
+    /// Whether somebody waits for what was appended, so that it must be written now.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let mut groups = self.queue.iter().chain([&self.open]);
+        self.has_reader || self.closing || groups.any(|group| !group.durables.is_empty())
+    }
+
+    /// Whether so much was not taken by the writer that it must go on.
+    pub(crate) fn is_much(&self, unsynced_max: usize) -> bool {
+        self.untaken >= unsynced_max / 4
+    }
+
+    /// Whether all who want entries of a group are done with them. Destinations only move on, so each is
+    /// looked at once: there may be very many.
+    pub(crate) fn is_done(&self, group: &mut Group) -> bool {
+        let next = group.next();
+        let is_past = |(id, _): &(u32, Totals)| {
+            let destination = self.destinations.get(DestinationId(*id).index());
+            destination.and_then(Destination::pinned).is_none_or(|pinned| pinned >= next)
+        };
+        let rest = group.totals.get(group.done..).unwrap_or_default();
+        group.done += rest.iter().take_while(|wanting| is_past(wanting)).count();
+        group.done == group.totals.len()
     }
 
     /// A frontier moved; says whether the writer must be woken for it.

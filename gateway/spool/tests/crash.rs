@@ -24,6 +24,7 @@ struct Nobody;
 
 impl Observer for Nobody {
     fn shed(&self, _: DestinationId, _: u64, _: u64) {}
+    fn unwritten(&self, _: DestinationId, _: u64, _: u64) {}
     fn damaged(&self, _: &Damage) {}
     fn state(&self, _: &State) {}
 }

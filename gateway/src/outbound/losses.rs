@@ -51,6 +51,15 @@ impl Observer for Losses {
         self.enter(destination, DropReason::Shed, records);
     }
 
+    fn unwritten(&self, destination: DestinationId, records: u64, bytes: u64) {
+        tracing::error!(
+            records,
+            bytes,
+            "the spool was closed and its disk did not take all: these records are lost"
+        );
+        self.enter(destination, DropReason::SpoolFull, records);
+    }
+
     fn damaged(&self, damage: &Damage) {
         for lost in &damage.lost {
             let (destination, records) = (lost.name.as_str(), lost.totals.records);

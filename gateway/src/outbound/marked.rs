@@ -184,6 +184,7 @@ mod tests {
 
     impl Observer for Silent {
         fn shed(&self, _: DestinationId, _: u64, _: u64) {}
+        fn unwritten(&self, _: DestinationId, _: u64, _: u64) {}
         fn damaged(&self, _: &Damage) {}
         fn state(&self, _: &State) {}
     }

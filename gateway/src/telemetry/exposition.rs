@@ -68,6 +68,7 @@ impl Exposition {
         gauge(metric::SPOOL_SEGMENTS, &[], stats.segments);
         counter(metric::SPOOL_SYNCS, &[], stats.syncs);
         counter(metric::SPOOL_APPENDED, &[], stats.appended_entries);
+        counter(metric::SPOOL_UNWRITTEN, &[], stats.unwritten_entries);
         let state = match state {
             State::Good => 0,
             State::Full => 1,

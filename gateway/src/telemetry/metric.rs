@@ -64,6 +64,7 @@ metrics! {
     SPOOL_SEGMENTS "gauge" "logboom_spool_segments" "Segments of the spool.";
     SPOOL_SYNCS "counter" "logboom_spool_syncs_total" "Times the spool was synced; one sync covers all that was appended since the last.";
     SPOOL_APPENDED "counter" "logboom_spool_entries_appended_total" "Entries appended to the spool.";
+    SPOOL_UNWRITTEN "counter" "logboom_spool_entries_unwritten_total" "Entries appended to the spool that were delivered before they were written, and so never were.";
     SPOOL_STATE "gauge" "logboom_spool_state" "0 where the spool is good, 1 where its disk is full, 2 where it is failing.";
     CONFIG_RELOADS "counter" "logboom_config_reloads_total" "Times a changed configuration came into force or was refused, by outcome.";
     LEDGER_BALANCED "gauge" "logboom_ledger_balanced" "1 where every book of the ledger balances; while records move, a book may be read between two of its entries.";

@@ -146,6 +146,7 @@ struct Nobody;
 
 impl Observer for Nobody {
     fn shed(&self, _destination: DestinationId, _records: u64, _bytes: u64) {}
+    fn unwritten(&self, _destination: DestinationId, _records: u64, _bytes: u64) {}
     fn damaged(&self, _damage: &Damage) {}
     fn state(&self, _state: &State) {}
 }

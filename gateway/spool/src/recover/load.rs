@@ -95,7 +95,9 @@ pub(crate) fn load(
         unsynced: None,
         content: Content::default(),
     };
-    if !loaded.sealed(len) {
+    // A seal that could not be synced may speak of entries that were written again.
+    let is_sealed = loaded.sealed(len);
+    if !is_sealed || limit.is_some_and(|limit| loaded.segment.next > limit) {
         loaded.scan_all(len, limit).map_err(|source| failed("read", path, source))?;
     }
     if access == Access::Read && is_gone(vfs, files, &loaded.segment) {
@@ -203,6 +205,10 @@ impl Loaded {
                 }
                 Step::End => break,
             }
+        }
+        if let Some(seal) = &seal {
+            // What nobody wanted any more before it was written has no frame.
+            self.segment.next = self.segment.next.max(seal.next.min(limit.unwrap_or(u64::MAX)));
         }
         let end = self.content.end;
         // What is behind the last good frame is cut, not damage.

@@ -220,6 +220,131 @@ fn an_append_over_the_backlog_is_refused_until_it_is_synced() {
     assert!(spool.append(b"x", &[], None).is_some());
 }
 
+/// Entries of one group each that were appended, held and finished before the writer looked.
+fn pass_through(spool: &mut Stepped, a: DestinationId, count: usize) {
+    for _ in 0..count {
+        let appended = spool.append(&[9; 500], &[want(a, 1, true)], None).unwrap();
+        spool.shared.done(a, appended.sequence, 1);
+        spool.step();
+    }
+}
+
+fn has_written(sim: &Sim, payload: &[u8]) -> bool {
+    sim.files().iter().any(|(_, bytes)| bytes.windows(payload.len()).any(|at| at == payload))
+}
+
+#[test]
+fn what_all_are_done_with_before_it_is_written_is_not_written() {
+    let mut spool = Stepped::open(&Sim::new(41), small());
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    spool.append(b"first", &[want(b, 1, true)], None).unwrap();
+    spool.step();
+    // Many segments, if it were written.
+    pass_through(&mut spool, a, 100);
+    let is_durable = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&is_durable);
+    let durable: Durable = Box::new(move |result| *told.lock().unwrap() = Some(result.is_ok()));
+    let appended = spool.append(&[9; 500], &[want(a, 1, true)], Some(durable)).unwrap();
+    spool.shared.done(a, appended.sequence, 1);
+    spool.step();
+    assert_eq!(*is_durable.lock().unwrap(), Some(true));
+    assert!(!has_written(&spool.sim, &[9; 500]));
+    let stats = spool.shared.stats();
+    assert_eq!((stats.unsynced_bytes, stats.unwritten_entries), (0, 101));
+    // One of two that want it is not done.
+    let both = spool.append(b"both", &[want(a, 1, true), want(b, 1, true)], None).unwrap();
+    spool.shared.done(a, both.sequence, 1);
+    spool.step();
+    assert!(has_written(&spool.sim, b"both"));
+    for disk in [spool.sim.kill(), spool.sim.crash(1)] {
+        let mut again = Stepped::open(&disk, small());
+        assert!(again.recovery.damaged.is_empty(), "{:?}", again.recovery);
+        let (a, b) = (again.shared.destination("a"), again.shared.destination("b"));
+        let mut given = |id| -> Vec<u64> {
+            again.read_all(id).into_iter().map(|(sequence, _)| sequence).collect()
+        };
+        assert_eq!(given(b), [0, both.sequence]);
+        // Its cursor had passed it.
+        assert_eq!(given(a), [0; 0]);
+    }
+}
+
+#[test]
+fn cursors_alone_do_not_make_a_segment_longer_than_it_may_be() {
+    let mut spool = Stepped::open(&Sim::new(44), small());
+    let a = spool.shared.destination("a");
+    pass_through(&mut spool, a, 100);
+    let bytes = spool.shared.stats().bytes;
+    assert!(bytes <= small().segment_bytes + 2 * 512, "{bytes}");
+    // Nor with entries before them.
+    let b = spool.shared.destination("b");
+    spool.append(b"x", &[want(b, 1, true)], None).unwrap();
+    spool.step();
+    pass_through(&mut spool, a, 100);
+    let stats = spool.shared.stats();
+    assert!(stats.bytes <= 2 * (small().segment_bytes + 2 * 512), "{stats:?}");
+    assert_eq!(stats.segments, 2);
+    let mut again = Stepped::open(&spool.sim.crash(1), small());
+    assert!(again.recovery.damaged.is_empty(), "{:?}", again.recovery);
+    let b = again.shared.destination("b");
+    assert_eq!(again.read_all(b).len(), 1);
+}
+
+#[test]
+fn what_could_not_be_written_when_it_was_closed_is_told_exactly() {
+    let mut spool = Stepped::open(&Sim::new(45), small());
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    spool.append(b"written", &[want(a, 9, true)], None).unwrap();
+    spool.step();
+    let (sim, told) = (spool.sim.clone(), Arc::clone(&spool.told));
+    sim.break_at(0, Some(5));
+    let begun = spool.append(b"begun", &[want(a, 3, true)], None).unwrap();
+    spool.shared.done(a, begun.sequence, 1);
+    let done = spool.append(b"done", &[want(a, 2, true)], None).unwrap();
+    spool.shared.done(a, done.sequence, 2);
+    spool.append(b"lags", &[want(b, 4, false)], None).unwrap();
+    spool.append(b"both", &[want(a, 1, true), want(b, 1, true)], None).unwrap();
+    spool.close();
+    assert_eq!(*told.unwritten.lock().unwrap(), [(a, 2 + 1, 40), (b, 4 + 1, 50)]);
+    sim.break_at(0, None);
+    let again = Stepped::open(&sim.kill(), small());
+    let waiting: Vec<u64> =
+        again.recovery.destinations.iter().map(|it| it.waiting.records).collect();
+    assert_eq!(waiting, [9]);
+}
+
+#[test]
+fn a_spool_in_which_nothing_was_written_gives_no_sequence_twice() {
+    let mut spool = Stepped::open(&Sim::new(42), small());
+    let a = spool.shared.destination("a");
+    pass_through(&mut spool, a, 3);
+    let sim = spool.sim.clone();
+    spool.close();
+    let again = Stepped::open(&sim.kill(), small());
+    assert_eq!((again.recovery.was_clean, again.recovery.next_sequence), (true, 3));
+    assert_eq!(again.recovery.damaged.len(), 0);
+}
+
+#[test]
+fn segments_have_no_gap_between_them_though_what_is_between_was_not_written() {
+    let mut spool = Stepped::open(&Sim::new(43), small());
+    let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
+    let mut kept = Vec::new();
+    for _ in 0..30 {
+        kept.push(spool.append(&[7; 500], &[want(b, 1, false)], None).unwrap().sequence);
+        spool.step();
+        pass_through(&mut spool, a, 2);
+    }
+    let nexts: Vec<(u64, u64)> =
+        spool.shared.lock().segments.iter().map(|segment| (segment.first, segment.next)).collect();
+    assert!(nexts.len() > 3 && nexts.windows(2).all(|pair| pair[0].1 == pair[1].0), "{nexts:?}");
+    let mut again = Stepped::open(&spool.sim.kill(), small());
+    assert!(again.recovery.damaged.is_empty());
+    let b = again.shared.destination("b");
+    let given: Vec<u64> = again.read_all(b).into_iter().map(|(sequence, _)| sequence).collect();
+    assert_eq!(given, kept);
+}
+
 #[test]
 fn what_is_to_be_held_or_not_at_all_is_not_appended_behind_a_lag() {
     let sim = Sim::new(12);
@@ -288,7 +413,7 @@ fn the_writer_is_woken_for_a_segment_that_can_go_and_for_no_other() {
     assert!(wakes(&spool, a, 0), "a cursor is to be written");
     assert!(!wakes(&spool, a, 1), "the segment stays");
     assert!(!wakes(&spool, b, 0), "the segment stays");
-    spool.append(&[0; 9000], &wants, None).unwrap();
+    spool.append(&[0; 5500], &wants, None).unwrap();
     spool.step();
     assert_eq!(spool.shared.stats().segments, 2);
     assert!(wakes(&spool, b, 1), "nobody needs the first segment");

@@ -23,6 +23,13 @@ fn script() -> Vec<Op> {
         if n % 20 == 19 {
             ops.push(Op::Shed { destination: n % 3, keep: 40 });
         }
+        if n % 20 == 10 {
+            ops.push(Op::Relinquish { destination: n % 3 });
+        }
+        if n == 50 {
+            ops.push(Op::Forget { destination: 2 });
+        }
+        ops.push(Op::Begin { destination: n % 3, which: 1 });
         ops.push(Op::Done { destination: (n + 1) % 3, which: 0 });
     }
     ops
@@ -66,7 +73,13 @@ fn any_one_call_may_fail_and_nothing_acknowledged_is_lost() {
 fn any_one_call_may_fail_while_opening() {
     let mut model = Model::new(2);
     script().iter().for_each(|op| model.play(op));
-    for (nth, fault) in (0..60).flat_map(|nth| FAULTS.map(|fault| (nth, fault))) {
+    let calls = {
+        let sim = model.sim.kill();
+        let before = sim.calls();
+        drop(Stepped::open(&sim, small()));
+        sim.calls() - before
+    };
+    for (nth, fault) in (0..calls).flat_map(|nth| FAULTS.map(|fault| (nth, fault))) {
         let sim = model.sim.kill();
         sim.fail_at(nth, fault);
         let opened =

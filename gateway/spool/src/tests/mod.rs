@@ -29,6 +29,7 @@ pub(crate) const DIR: &str = "/spool";
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) shed: Mutex<Vec<(DestinationId, u64, u64)>>,
+    pub(crate) unwritten: Mutex<Vec<(DestinationId, u64, u64)>>,
     pub(crate) damaged: Mutex<Vec<Damage>>,
     pub(crate) states: Mutex<Vec<State>>,
 }
@@ -36,6 +37,10 @@ pub(crate) struct Told {
 impl Observer for Told {
     fn shed(&self, destination: DestinationId, records: u64, bytes: u64) {
         self.shed.lock().unwrap().push((destination, records, bytes));
+    }
+
+    fn unwritten(&self, destination: DestinationId, records: u64, bytes: u64) {
+        self.unwritten.lock().unwrap().push((destination, records, bytes));
     }
 
     fn damaged(&self, damage: &Damage) {
@@ -79,9 +84,12 @@ impl Stepped {
         Self { sim: sim.clone(), shared, writer, now, told, recovery }
     }
 
+    /// Long enough to notice, to look again, to write and to sync.
     pub(crate) fn step(&mut self) {
-        self.now += Duration::from_secs(2);
-        self.writer.step(self.now);
+        for _ in 0..4 {
+            self.now += Duration::from_secs(2);
+            self.writer.step(self.now);
+        }
     }
 
     pub(crate) fn close(mut self) {

@@ -350,6 +350,8 @@ impl Model {
         assert!(next >= self.given, "{next} was given before");
         let ids: Vec<DestinationId> = (0..NAMES.len()).map(|d| self.id(d)).collect();
         let shared = Arc::clone(&self.spool().shared);
+        let is_damaged = !self.spool().recovery.damaged.is_empty();
+        assert!(!is_damaged || self.flips > 0 || self.has_failed, "{:?}", self.spool().recovery);
         let counted: Vec<u64> = ids.iter().map(|id| shared.waiting(*id).records).collect();
         for (destination, counted) in counted.into_iter().enumerate() {
             let id = self.id(destination);

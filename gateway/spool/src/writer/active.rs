@@ -22,12 +22,14 @@ pub(crate) struct Active {
     /// Where the next frame goes.
     pub(super) end: u64,
     pub(super) has_entries: bool,
+    /// Where it began to be written to, behind all cursors.
+    start: u64,
     /// One past the last sequence in it.
     next: u64,
     /// Destinations whose name stands in it.
     named: HashSet<u32>,
     /// As much as was synced: the end, the next sequence.
-    synced: (u64, u64),
+    pub(super) synced: (u64, u64),
 }
 
 impl Active {
@@ -51,7 +53,8 @@ impl Active {
         let mut segment = Segment::new(first, salt, Arc::clone(&file));
         (segment.end, segment.size) = (end, shared.options.segment_bytes.max(end));
         shared.lock().push_segment(segment);
-        Ok(Self { file, salt, end, has_entries: false, next: first, named, synced: (end, first) })
+        let synced = (end, first);
+        Ok(Self { file, salt, end, has_entries: false, start: end, next: first, named, synced })
     }
 
     /// Writes a group, and before it the names it needs.
@@ -71,7 +74,6 @@ impl Active {
         self.has_entries = true;
         self.next = group.next();
         let mut inner = shared.lock();
-        inner.is_awaited = false;
         if let Some(segment) = inner.segment_by_salt(self.salt) {
             segment.point(group.first, offset);
             segment.next = group.next();
@@ -100,6 +102,11 @@ impl Active {
         self.named.extend(rows.iter().map(|row| row.id));
         shared.lock().grow(self.salt, self.end);
         Ok(true)
+    }
+
+    /// Whether it is as long as a segment may be, of which what it began with is at most half.
+    pub(super) fn is_long(&self, segment_bytes: u64) -> bool {
+        self.end > segment_bytes.max(2 * self.start)
     }
 
     /// Whether all that was written is durable.
@@ -226,7 +233,8 @@ impl Inner {
         }
         Seal {
             closed,
-            next: segment.next,
+            // Behind a spool that is closed nothing is left to be written, so all was given that could be.
+            next: if closed { self.next } else { segment.next },
             rows,
             known: segment.known.clone(),
             points: segment.points.clone(),

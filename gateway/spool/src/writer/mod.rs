@@ -1,36 +1,36 @@
 //! The one who writes: takes the groups, writes, syncs, says so, deletes what nobody needs.
 //!
 //! A step does all that is due and says when the next one is; [`run`] is the thread around it, and
-//! tests step by hand. An error on a segment ends its use: what is not synced is still in memory
-//! and goes into a fresh one. The second error in a row is a state, with retries.
+//! tests step by hand. What all are done with before it is written is not written (ADR 0013). An error on
+//! a segment ends its use: what is not synced is still in memory and goes into a fresh one. The second
+//! error in a row is a state, with retries.
 
 mod active;
 mod room;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::group::{GROUP_BYTES, Group};
+use crate::group::Group;
 use crate::state::Shared;
 use crate::vfs;
-use crate::{SpoolFailed, State, crash, format};
+use crate::{DestinationId, SpoolFailed, State, Totals, crash, format};
 
 use active::Active;
 use room::Spare;
 
-/// How long entries wait for company that nobody waits for.
+/// How often the writer looks at entries that nobody waits for. At the second look they are written, if
+/// not all are done with them by then.
 const LINGER: Duration = Duration::from_millis(10);
 /// An entry that nobody waits for, or a cursor, is synced after so long at the latest.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 const RETRY_FULL: Duration = Duration::from_millis(500);
 const RETRY_FAILED: Duration = Duration::from_secs(1);
-/// Most and fewest buffers kept for reuse, and bytes over which one is not.
-const BUFFERS: usize = 24;
+/// Fewest buffers kept for reuse.
 const BUFFERS_IDLE: usize = 2;
-const BUFFER_BYTES: usize = 2 * GROUP_BYTES;
 
 /// The writer's own.
 #[derive(Debug)]
@@ -38,11 +38,14 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     active: Option<Active>,
     spare: Option<Spare>,
+    /// One past the last sequence that counts on disk, or behind it where an earlier process stopped: the
+    /// first of the next segment, so that segments have no gaps between them.
+    next: u64,
     /// Groups to be written, or to be written again.
     pending: VecDeque<Group>,
     /// Groups written and not synced.
     unsynced: VecDeque<Group>,
-    /// When to look for an open group, or to write the one that was seen.
+    /// When to look at the groups that nobody waits for.
     looks_at: Option<Instant>,
     unsynced_since: Option<Instant>,
     cursors_at: Option<Instant>,
@@ -102,10 +105,12 @@ fn wait(shared: &Shared, due: Option<Instant>) {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let next = shared.lock().next;
         Self {
             shared,
             active: None,
             spare: None,
+            next,
             pending: VecDeque::new(),
             unsynced: VecDeque::new(),
             looks_at: None,
@@ -161,23 +166,43 @@ impl Writer {
     fn take(&mut self, now: Instant) -> bool {
         let mut inner = self.shared.lock();
         inner.wake = false;
-        let is_urgent = inner.is_urgent(self.shared.options.unsynced_bytes_max);
+        let is_much = inner.is_much(self.shared.options.unsynced_bytes_max);
+        let is_awaited = inner.is_awaited();
         let is_due = self.looks_at.is_some_and(|at| at <= now);
-        if inner.open.count > 0 && (is_urgent || is_due || !inner.queue.is_empty()) {
+        let is_alone = is_much && inner.queue.is_empty();
+        let before = inner.unsynced;
+        if inner.open.count > 0 && (is_awaited || is_due || is_alone) {
             inner.close_group();
         }
+        let has_room = inner.unsynced < before;
         if is_due {
             self.looks_at = None;
             if inner.under_way == 0 {
                 inner.buffers.truncate(BUFFERS_IDLE);
             }
         }
-        self.pending.extend(inner.queue.drain(..));
-        inner.closing
+        let is_left = |group: &Group| !(is_awaited || is_much || (is_due && group.was_seen));
+        while let Some(group) = inner.queue.pop_front() {
+            if is_left(&group) {
+                inner.queue.push_front(group);
+                break;
+            }
+            inner.untaken = inner.untaken.saturating_sub(group.bytes());
+            self.pending.push_back(group);
+        }
+        inner.queue.iter_mut().for_each(|group| group.was_seen |= is_due);
+        inner.has_reader = false;
+        let closing = inner.closing;
+        drop(inner);
+        if has_room {
+            self.shared.room.notify_waiters();
+        }
+        closing
     }
 
     /// Writes, and syncs where somebody waits for it.
     fn write(&mut self, now: Instant) -> io::Result<()> {
+        self.pass_needless(now);
         while let Some(mut group) = self.pending.pop_front() {
             let left = self.pending.len();
             let result = self.put(&mut group, now);
@@ -203,8 +228,32 @@ impl Writer {
         let is_much = self.shared.lock().unsynced >= self.shared.options.unsynced_bytes_max / 2;
         if is_awaited || is_due || (is_much && !self.unsynced.is_empty()) {
             self.sync()?;
+            // Buffers that are not used again are let go at a look.
+            self.looks_at.get_or_insert(now + LINGER);
         }
         Ok(())
+    }
+
+    /// Lets go of groups that need not be written, as nobody wants them any more. Who waits for one is told,
+    /// and that in order.
+    fn pass_needless(&mut self, now: Instant) {
+        let mut inner = self.shared.lock();
+        let mut is_first = self.unsynced.is_empty();
+        let mut needless = Vec::new();
+        for mut group in std::mem::take(&mut self.pending) {
+            if (is_first || group.durables.is_empty()) && inner.is_done(&mut group) {
+                inner.stats.unwritten_entries += u64::from(group.count);
+                needless.push(group);
+            } else {
+                is_first = false;
+                self.pending.push_back(group);
+            }
+        }
+        drop(inner);
+        if !needless.is_empty() {
+            self.looks_at = Some(now + LINGER);
+            self.settle(needless);
+        }
     }
 
     /// Writes a group into the active segment, or into the next one.
@@ -219,33 +268,37 @@ impl Writer {
             self.seal(false)?;
         }
         if self.active.is_none() {
-            self.open_active_at(group.first, now)?;
+            self.open_active(now)?;
         }
         let result = self.active.as_mut().map_or(Ok(()), |active| active.put(&self.shared, group));
         crash::point("group_written");
         self.keep(result, Failed::Write)?;
+        self.next = group.next();
         self.shared.written.notify_waiters();
         Ok(())
     }
 
     fn open_active(&mut self, now: Instant) -> io::Result<()> {
-        let inner = self.shared.lock();
-        let open = Some(inner.open.first).filter(|_| inner.open.count > 0);
-        let queued = inner.queue.front().map(|group| group.first);
-        let first = queued.or(open).unwrap_or(inner.next);
-        drop(inner);
-        self.open_active_at(first, now)
-    }
-
-    fn open_active_at(&mut self, first: u64, now: Instant) -> io::Result<()> {
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => self.make_spare()?,
         };
-        let active = Active::create(&self.shared, spare.file, first)?;
+        let active = Active::create(&self.shared, spare.file, self.next)?;
         self.active = Some(active);
         self.cursors_at = Some(now);
         Ok(())
+    }
+
+    /// Goes on in another segment.
+    fn begin_next(&mut self, now: Instant) -> io::Result<()> {
+        if self.active.as_ref().is_some_and(|active| active.has_entries) {
+            self.seal(false)?;
+        } else {
+            // The next one has its name: nothing counts in it but cursors.
+            self.active = None;
+            self.unsynced_since = None;
+        }
+        self.open_active(now)
     }
 
     /// Cursors that moved, if it is time.
@@ -258,6 +311,11 @@ impl Writer {
     }
 
     fn put_cursors(&mut self, now: Instant) -> io::Result<()> {
+        let segment_bytes = self.shared.options.segment_bytes;
+        if self.active.as_ref().is_some_and(|active| active.is_long(segment_bytes)) {
+            // A segment begins with all cursors.
+            return self.begin_next(now);
+        }
         let result = match self.active.as_mut() {
             Some(active) => active.put_cursors(&self.shared),
             None => Ok(false),
@@ -281,24 +339,22 @@ impl Writer {
         if let Some(active) = self.active.as_mut() {
             active.note_synced();
         }
-        self.settle();
+        self.settle_synced();
         Ok(())
     }
 
-    /// All that was written is durable: says so, and gives the memory back.
-    fn settle(&mut self) {
+    /// All that was written is durable.
+    fn settle_synced(&mut self) {
         self.unsynced_since = None;
-        let mut settled: Vec<Group> = self.unsynced.drain(..).collect();
+        self.shared.lock().stats.syncs += 1;
+        let synced = self.unsynced.drain(..).collect();
+        self.settle(synced);
+    }
+
+    /// Says that groups are durable, or needless, and gives their memory back.
+    fn settle(&self, mut settled: Vec<Group>) {
         let mut inner = self.shared.lock();
-        inner.stats.syncs += 1;
-        inner.under_way = inner.under_way.saturating_sub(settled.len());
-        for group in &settled {
-            inner.unsynced = inner.unsynced.saturating_sub(group.bytes());
-            let buffer = group.take_buffer();
-            if inner.buffers.len() < BUFFERS && buffer.capacity() <= BUFFER_BYTES {
-                inner.buffers.push(buffer);
-            }
-        }
+        settled.iter().for_each(|group| inner.settle(group));
         // As many as were of use this time, and of those that were not one less.
         let left = inner.buffers.len().saturating_sub(1);
         inner.buffers.truncate(left.max(settled.len()).max(BUFFERS_IDLE));
@@ -314,7 +370,7 @@ impl Writer {
         self.keep(result, Failed::Sync)?;
         crash::point("seal_synced");
         self.active = None;
-        self.settle();
+        self.settle_synced();
         Ok(())
     }
 
@@ -325,6 +381,7 @@ impl Writer {
             && let Some(active) = self.active.take()
         {
             let is_full = what == Failed::Write && vfs::is_full(error);
+            self.next = active.synced.1;
             active.give_up(&self.shared, &self.unsynced, is_full);
             while let Some(group) = self.unsynced.pop_back() {
                 self.pending.push_front(group);
@@ -344,6 +401,9 @@ impl Writer {
                 break;
             }
         }
+        if self.failure.is_some() {
+            self.report_unwritten();
+        }
         let reason = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
         let failed = Err(SpoolFailed { reason });
         let left = self.pending.drain(..).chain(self.unsynced.drain(..));
@@ -357,10 +417,32 @@ impl Writer {
         self.shared.room.notify_waiters();
     }
 
+    /// Tells the observer what is lost with the groups that could not be written.
+    fn report_unwritten(&self) {
+        let mut lost = BTreeMap::<u32, Totals>::new();
+        let inner = self.shared.lock();
+        for group in self.pending.iter().chain(&self.unsynced) {
+            group.for_each(|sequence, entry| {
+                for want in entry.wants() {
+                    let id = inner.by_file_id.get(&want.id).copied().unwrap_or(u32::MAX);
+                    let destination = inner.destinations.get(DestinationId(id).index());
+                    let wanted = Totals::of(want.records, want.bytes);
+                    let left = destination.map(|d| d.unfinished(sequence, wanted));
+                    lost.entry(id).or_default().add(left.unwrap_or_default());
+                }
+            });
+        }
+        drop(inner);
+        lost.retain(|_, totals| totals.records > 0);
+        for (id, totals) in lost {
+            self.shared.observer.unwritten(DestinationId(id), totals.records, totals.bytes);
+        }
+    }
+
     /// When the next step is due.
     fn due(&mut self, now: Instant) -> Option<Instant> {
         let mut inner = self.shared.lock();
-        if inner.open.count > 0 {
+        if inner.open.count > 0 || !inner.queue.is_empty() {
             self.looks_at.get_or_insert(now + LINGER);
         }
         inner.is_watched = self.looks_at.is_some();
