@@ -42,7 +42,7 @@ pub use destination::{
     LineFormat, WireFormat, WireFraming,
 };
 pub use guest::{Component, Guest, OnFault, STANDARD_GUESTS};
-pub use network::{Cidr, CidrError, Guard, Network};
+pub use network::{Cidr, CidrError, Endpoints, Guard, Network};
 pub use report::{Problem, ProblemKind, Problems};
 pub use secret::{Secret, SecretError};
 pub use source::{

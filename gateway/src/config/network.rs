@@ -8,10 +8,10 @@ use super::report::quote;
 /// `[network]`: where records may be sent, and who is asked for addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Networks that destinations may be in although the gateway's own list refuses them.
-    pub allow: Vec<Cidr>,
-    /// Networks that no guarded destination may be in, whatever `allow` says.
-    pub deny: Vec<Cidr>,
+    /// Where destinations may be although the gateway's own list refuses it.
+    pub allow: Vec<Endpoints>,
+    /// Where no guarded destination may be, whatever `allow` says.
+    pub deny: Vec<Endpoints>,
     /// Which destinations are guarded.
     pub guard: Guard,
     /// Name servers to ask, by address and port; those of the system if there are none.
@@ -25,6 +25,15 @@ pub enum Guard {
     Tenants,
     /// Those of the file too.
     All,
+}
+
+/// A network, and one port or every port there: `10.0.0.0/8`, `10.0.0.0/8:514`, `[fd00::/8]:514`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// The network.
+    pub network: Cidr,
+    /// The only port, from 1, if it is not every port.
+    pub port: Option<u16>,
 }
 
 /// A network: all addresses that share their first bits. *Source*: RFC 4632 section 3.1,
@@ -46,6 +55,13 @@ pub enum CidrError {
          and \"fd00::/8\""
     )]
     Form(String),
+    /// None of these with a port either.
+    #[error(
+        "{0} is no network; allowed: an IP address, or one with a prefix, as in \"10.0.0.0/8\" \
+         and \"fd00::/8\", and a port from 1 to 65535 if only that is meant, as in \
+         \"10.0.0.0/8:514\" and \"[fd00::/8]:514\""
+    )]
+    FormOrPort(String),
     /// Bits behind the prefix are set: the address or the prefix was meant otherwise.
     #[error("{written} has bits behind its prefix; the network is \"{network}\"")]
     HostBits {
@@ -54,6 +70,35 @@ pub enum CidrError {
         /// The network around it.
         network: Cidr,
     },
+}
+
+impl Endpoints {
+    /// Reads a network as [`Cidr::parse`] does, with a port behind it or not. IPv6 is in brackets where a
+    /// port follows.
+    ///
+    /// # Errors
+    ///
+    /// [`CidrError`].
+    pub fn parse(text: &str) -> Result<Self, CidrError> {
+        let form = || CidrError::FormOrPort(quote(text));
+        let is_ipv6 = |(network, _): &(&str, &str)| network.contains(':');
+        let inner = text.strip_prefix('[').and_then(|inner| inner.split_once("]:"));
+        let ipv4 = || text.rsplit_once(':').filter(|split| !is_ipv6(split));
+        let with_port = inner.filter(is_ipv6).or_else(ipv4);
+        let (network, port) = match with_port {
+            None => (text, None),
+            Some((network, digits)) => {
+                let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+                let port = digits.parse().ok().filter(|port| *port > 0 && is_number);
+                (network, Some(port.ok_or_else(form)?))
+            }
+        };
+        let network = Cidr::parse(network).map_err(|error| match error {
+            CidrError::HostBits { .. } => error,
+            CidrError::Form(_) | CidrError::FormOrPort(_) => form(),
+        })?;
+        Ok(Self { network, port })
+    }
 }
 
 impl Cidr {
@@ -120,6 +165,17 @@ impl Cidr {
     }
 }
 
+impl fmt::Display for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { network, port } = self;
+        match port {
+            None => write!(f, "{network}"),
+            Some(port) if network.address.is_ipv4() => write!(f, "{network}:{port}"),
+            Some(port) => write!(f, "[{network}]:{port}"),
+        }
+    }
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
@@ -157,6 +213,42 @@ mod tests {
         for text in ["a.b", "10.0.0.0/8/8", "10.0.0.0 /8", "[::1]", "127.1", "1.2.3.4:5"] {
             assert!(Cidr::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_may_have_one_port() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::/8", "fd00::/8"),
+            ("10.0.0.0/8:514", "10.0.0.0/8:514"),
+            ("10.1.2.3:1", "10.1.2.3/32:1"),
+            ("[fd00::/8]:65535", "[fd00::/8]:65535"),
+            ("[::1]:514", "[::1/128]:514"),
+            ("[::ffff:10.0.0.1]:514", "10.0.0.1/32:514"),
+        ] {
+            assert_eq!(Endpoints::parse(text).unwrap().to_string(), expected, "{text}");
+        }
+        for text in [
+            "",
+            ":514",
+            "10.0.0.0/8:",
+            "10.0.0.0/8:0",
+            "10.0.0.0/8:65536",
+            "10.0.0.0/8:+5",
+            "10.0.0.0:514/8",
+            "[10.0.0.0/8]:514",
+            "[10.0.0.0/8]",
+            "[fd00::/8]",
+            "[fd00::/8]:",
+            "[fd00::/8:514",
+            "[]:514",
+            "localhost:514",
+        ] {
+            let error = CidrError::FormOrPort(format!("{text:?}"));
+            assert_eq!(Endpoints::parse(text), Err(error), "{text}");
+        }
+        let host_bits = Endpoints::parse("10.0.0.1/8:514");
+        assert!(matches!(host_bits, Err(CidrError::HostBits { .. })), "{host_bits:?}");
     }
 
     #[test]

@@ -264,7 +264,8 @@ pub enum ProblemKind {
     },
     /// `${env:NAME}` where no secret is.
     #[error(
-        "{key} holds ${{env:…}}, which only secrets may; allowed there: auth_key, password, token, tokens"
+        "{key} holds ${{env:…}}, which only secrets may; allowed there: auth_key, password, token, \
+         tokens, and the credentials of http and https destinations"
     )]
     NoSecret {
         /// The key.

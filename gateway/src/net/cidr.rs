@@ -31,6 +31,11 @@ impl Cidr {
         Ok(Self { address, length })
     }
 
+    /// Whether it is a network of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
     /// Whether the address lies in this network. The two families are disjoint: an IPv4-mapped
     /// address lies in no IPv4 network.
     pub fn contains(&self, address: IpAddr) -> bool {

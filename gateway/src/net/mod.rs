@@ -28,7 +28,7 @@ pub use cidr::{Cidr, CidrError};
 pub use dial::{Endpoint, Limits, Network, dial};
 pub use error::DialError;
 pub use http3::http3_server;
-pub use policy::{Forbidden, Policy, Rule};
+pub use policy::{Endpoints, Forbidden, Policy, Rule};
 pub use quic::{
     ControlError, ControlStream, QuicConnection, dial_quic, quic_close, quic_fault, quic_server,
     quic_subject,

@@ -15,15 +15,48 @@ use super::cidr::Cidr;
 /// beat the operator's `allow`, and that beats the rules of [`Rule`].
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    allow: Vec<Cidr>,
-    deny: Vec<Cidr>,
+    allow: Vec<Endpoints>,
+    deny: Vec<Endpoints>,
     own: Vec<SocketAddr>,
+}
+
+/// A network, and one port or every port there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The network.
+    pub network: Cidr,
+    /// The only port, if it is not every port.
+    pub port: Option<u16>,
+}
+
+impl Endpoints {
+    /// Whether these are among them.
+    pub fn contains(&self, ip: IpAddr, port: u16) -> bool {
+        self.port.is_none_or(|only| only == port) && self.network.contains(ip)
+    }
+}
+
+impl From<Cidr> for Endpoints {
+    fn from(network: Cidr) -> Self {
+        Self { network, port: None }
+    }
+}
+
+impl fmt::Display for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { network, port } = self;
+        match port {
+            None => write!(f, "{network}"),
+            Some(port) if network.is_ipv4() => write!(f, "{network}:{port}"),
+            Some(port) => write!(f, "[{network}]:{port}"),
+        }
+    }
 }
 
 impl Policy {
     /// A policy with the operator's exceptions, and the listeners of this process. A listener on
     /// the unspecified address listens on every address of this machine.
-    pub fn new(allow: Vec<Cidr>, deny: Vec<Cidr>, own: Vec<SocketAddr>) -> Self {
+    pub fn new(allow: Vec<Endpoints>, deny: Vec<Endpoints>, own: Vec<SocketAddr>) -> Self {
         Self { allow, deny, own }
     }
 
@@ -36,27 +69,28 @@ impl Policy {
     /// The rule by which it may not.
     pub fn check(&self, address: SocketAddr) -> Result<(), Forbidden> {
         let forbidden = |rule| Err(Forbidden { address, rule });
-        let ip = address.ip();
+        let (ip, port) = (address.ip(), address.port());
         let embedded = embedded_v4(ip);
         let forms = || std::iter::once(ip).chain(embedded.into_iter().flatten().map(IpAddr::V4));
-        if let Some(rule) = self.deny.iter().find(|cidr| forms().any(|form| cidr.contains(form))) {
+        let is_denied = |rule: &&Endpoints| forms().any(|form| rule.contains(form, port));
+        if let Some(rule) = self.deny.iter().find(is_denied) {
             return forbidden(Rule::Denied(*rule));
         }
-        if address.port() == 0 {
+        if port == 0 {
             return forbidden(Rule::PortZero);
         }
-        if forms().any(|form| self.is_own(form, address.port())) {
+        if forms().any(|form| self.is_own(form, port)) {
             return forbidden(Rule::OwnListener);
         }
-        if self.allows(ip) {
+        if self.allows(ip, port) {
             return Ok(());
         }
-        let broken = forms().filter(|form| !self.allows(*form)).find_map(default_rule);
+        let broken = forms().filter(|form| !self.allows(*form, port)).find_map(default_rule);
         broken.map_or(Ok(()), forbidden)
     }
 
-    fn allows(&self, ip: IpAddr) -> bool {
-        self.allow.iter().any(|cidr| cidr.contains(ip))
+    fn allows(&self, ip: IpAddr, port: u16) -> bool {
+        self.allow.iter().any(|allowed| allowed.contains(ip, port))
     }
 
     fn is_own(&self, ip: IpAddr, port: u16) -> bool {
@@ -89,8 +123,8 @@ pub enum Rule {
     Broadcast,
     /// 100.64.0.0/10: between a provider and its customers.
     CarrierNat,
-    /// The operator's list of denied networks.
-    Denied(Cidr),
+    /// The operator's list of what is denied.
+    Denied(Endpoints),
     /// Addresses for examples.
     Documentation,
     /// Valid on one link only.
@@ -121,7 +155,7 @@ impl fmt::Display for Rule {
             Self::Benchmark => "benchmark",
             Self::Broadcast => "broadcast",
             Self::CarrierNat => "carrier NAT",
-            Self::Denied(cidr) => return write!(f, "denied by the operator: {cidr}"),
+            Self::Denied(denied) => return write!(f, "denied by the operator: {denied}"),
             Self::Documentation => "documentation",
             Self::LinkLocal => "link-local",
             Self::Loopback => "loopback",

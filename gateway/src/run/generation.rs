@@ -15,7 +15,7 @@ use super::flow::Flow;
 use super::guests::{Loaded, route_of};
 use super::{Standing, StartError};
 use crate::config::{Config, DestinationUrl, Durability, Guard, TlsFiles, WhenFull};
-use crate::net::{Cidr, Network, Policy, Resolver, TlsServer};
+use crate::net::{self, Cidr, Network, Policy, Resolver, TlsServer};
 use crate::outbound::{Common, Destination, DestinationSettings, IDLE};
 use crate::pipeline::{Pipeline, Slot};
 use crate::route::Table;
@@ -201,10 +201,14 @@ impl Endpoints<'_> {
 /// What the `[network]` of a configuration allows.
 fn network(config: &Config, control: SocketAddr) -> Network {
     // Checked when the configuration was read.
-    let networks = |list: &[crate::config::Cidr]| -> Vec<Cidr> {
-        list.iter().filter_map(|cidr| Cidr::new(cidr.address, cidr.prefix).ok()).collect()
+    let endpoints = |list: &[crate::config::Endpoints]| -> Vec<net::Endpoints> {
+        let known = list.iter().filter_map(|endpoints| {
+            let network = Cidr::new(endpoints.network.address, endpoints.network.prefix).ok()?;
+            Some(net::Endpoints { network, port: endpoints.port })
+        });
+        known.collect()
     };
-    let (allow, deny) = (networks(&config.network.allow), networks(&config.network.deny));
+    let (allow, deny) = (endpoints(&config.network.allow), endpoints(&config.network.deny));
     let places = config.sources.iter().map(|source| source.url.place());
     let mut own: Vec<_> = places.filter_map(|place| place.address()).collect();
     own.push(control);

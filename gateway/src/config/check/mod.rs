@@ -56,7 +56,7 @@ pub(super) fn check(
         durability: delivery::check_pipeline(raw, pipeline, durability, report),
     });
     let pipelines = pipelines.collect();
-    let (routes, drains) = orders::check(raw, &sources, report);
+    let (routes, drains) = orders::check(raw, &sources, env, report);
 
     Some(Config {
         control,

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 
 use super::super::raw::{RawNetwork, Text, Texts};
 use super::super::report::{ProblemKind, Report, quote};
-use super::super::{Cidr, Guard, Network};
+use super::super::{Cidr, Endpoints, Guard, Network};
 use super::value::choice;
 
 const GUARDS: &[(&str, Guard)] = &[("tenants", Guard::Tenants), ("all", Guard::All)];
 
 pub(super) fn check(raw: &RawNetwork, report: &mut Report<'_>) -> Network {
     Network {
-        allow: networks("allow", raw.allow.as_ref(), report),
-        deny: networks("deny", raw.deny.as_ref(), report),
+        allow: endpoints("allow", raw.allow.as_ref(), report),
+        deny: endpoints("deny", raw.deny.as_ref(), report),
         guard: choice("guard", raw.guard.as_ref(), Guard::Tenants, GUARDS, report),
         nameservers: items(raw.nameservers.as_ref(), nameserver, report),
     }
@@ -25,6 +25,11 @@ pub(super) fn networks(
 ) -> Vec<Cidr> {
     let read = |text: &str| Cidr::parse(text).map_err(|error| ProblemKind::Network { key, error });
     items(texts, read, report)
+}
+
+fn endpoints(key: &'static str, texts: Option<&Texts>, report: &mut Report<'_>) -> Vec<Endpoints> {
+    let refused = |error| ProblemKind::Network { key, error };
+    items(texts, |text| Endpoints::parse(text).map_err(refused), report)
 }
 
 fn nameserver(text: &str) -> Result<SocketAddr, ProblemKind> {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::super::raw::{Raw, RawDrain, RawOrder, RawRoute, Text};
 use super::super::report::{ProblemKind, Report, quote};
-use super::super::url::host_name;
+use super::super::secret;
+use super::super::url::{escape, host_name};
 use super::super::{
     DestinationKind, DestinationUrl, Drain, Place, Route, Source, TlsFiles, WhenFull,
 };
@@ -24,9 +25,10 @@ const WHEN_FULLS: &[(&str, WhenFull)] =
 pub(super) fn check(
     raw: &Raw,
     sources: &[Option<Source>],
+    env: &dyn Fn(&str) -> Option<String>,
     report: &mut Report<'_>,
 ) -> (Option<Vec<Route>>, Option<Vec<Drain>>) {
-    let mut shared = Shared::new(raw, sources);
+    let mut shared = Shared::new(raw, sources, env);
     let routes: Vec<_> =
         raw.routes.iter().map(|route| check_route(route, &mut shared, report)).collect();
     let drains: Vec<_> =
@@ -41,6 +43,7 @@ pub(super) fn check(
 struct Shared<'a> {
     raw: &'a Raw,
     sources: &'a [Option<Source>],
+    env: &'a dyn Fn(&str) -> Option<String>,
     /// Sources by transport (TCP or not) and port.
     listeners: HashMap<(bool, u16), Vec<usize>>,
     /// By canonical URL: what its orders say of it together.
@@ -124,7 +127,7 @@ fn check_order(
     shared: &mut Shared<'_>,
     report: &mut Report<'_>,
 ) -> Option<DestinationUrl> {
-    let destination = raw.url.as_ref().and_then(|url| destination(url, report));
+    let destination = raw.url.as_ref().and_then(|url| destination(url, shared.env, report));
     let kind = destination.as_ref().map(|destination| &destination.kind);
     let when_full = raw.when_full.as_ref().map(|text| {
         let found = choice("when_full", Some(text), WhenFull::Shed, WHEN_FULLS, report);
@@ -221,13 +224,49 @@ fn is_app(text: &str) -> bool {
     text == "*" || ((1..=APP_BYTES_MAX).contains(&text.len()) && is_exact)
 }
 
-fn destination(url: &Text, report: &mut Report<'_>) -> Option<DestinationUrl> {
-    let refuse = |error| report.add(url.span().start, ProblemKind::Url { key: "url", error });
-    DestinationUrl::parse(url.get_ref()).map_err(refuse).ok()
+fn destination(
+    url: &Text,
+    env: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report<'_>,
+) -> Option<DestinationUrl> {
+    let parse = |text: String| {
+        DestinationUrl::parse(&text).map_err(|error| ProblemKind::Url { key: "url", error })
+    };
+    let parsed = with_credentials(url.get_ref(), env).and_then(parse);
+    parsed.map_err(|kind| report.add(url.span().start, kind)).ok()
+}
+
+/// A URL with the environment's values in its credentials, the one place where they may stand.
+fn with_credentials(
+    url: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, ProblemKind> {
+    const REFERENCE: &str = "${env:";
+    if !url.contains(REFERENCE) {
+        return Ok(url.to_owned());
+    }
+    let is_http = |scheme: &str| matches!(scheme, "http" | "https");
+    let split = url.split_once("://").filter(|(scheme, _)| is_http(scheme)).and_then(|parts| {
+        let (scheme, rest) = parts;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (credentials, _) = rest.get(..end)?.rsplit_once('@')?;
+        Some((scheme, credentials, rest.get(credentials.len()..)?))
+    });
+    let split = split.filter(|(.., behind)| !behind.contains(REFERENCE));
+    let no_secret = || ProblemKind::NoSecret { key: "url".to_owned() };
+    let (scheme, credentials, behind) = split.ok_or_else(no_secret)?;
+    let escaped = |name: &str| env(name).map(|value| escape(&value).replace('/', "%2F"));
+    let refused = |error| ProblemKind::Secret { key: "url", error };
+    let credentials = secret::expand(credentials, &escaped).map_err(refused)?;
+    Ok(format!("{scheme}://{}{behind}", credentials.expose()))
 }
 
 impl<'a> Shared<'a> {
-    fn new(raw: &'a Raw, sources: &'a [Option<Source>]) -> Self {
+    fn new(
+        raw: &'a Raw,
+        sources: &'a [Option<Source>],
+        env: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let mut listeners: HashMap<_, Vec<usize>> = HashMap::new();
         for (index, source) in sources.iter().enumerate() {
             let Some(place) = source.as_ref().map(|source| source.url.place()) else { continue };
@@ -239,6 +278,7 @@ impl<'a> Shared<'a> {
         Self {
             raw,
             sources,
+            env,
             listeners,
             terms: HashMap::new(),
             written: HashMap::new(),

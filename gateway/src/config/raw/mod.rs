@@ -452,7 +452,7 @@ impl RawDrain {
 impl RawOrder {
     fn read(fields: &mut Fields<'_, '_, '_, '_>, example: &'static str) -> Self {
         Self {
-            url: fields.require(&["url"], example).text("url"),
+            url: fields.require(&["url"], example).secret("url"),
             when_full: fields.text("when_full"),
             max_connections: fields.integer("max_connections"),
             ca: fields.text("ca"),

@@ -75,9 +75,11 @@ fn networks_and_name_servers_are_told_apart_from_other_text() {
         &[
             "2:10: allow: \"10.0.0.1/8\" has bits behind its prefix; the network is \"10.0.0.0/8\"",
             "2:24: allow: \"localhost\" is no network; allowed: an IP address, or one with a \
-             prefix, as in \"10.0.0.0/8\" and \"fd00::/8\"",
+             prefix, as in \"10.0.0.0/8\" and \"fd00::/8\", and a port from 1 to 65535 if only that \
+             is meant, as in \"10.0.0.0/8:514\" and \"[fd00::/8]:514\"",
             "3:9: deny: \"::1/129\" is no network; allowed: an IP address, or one with a prefix, \
-             as in \"10.0.0.0/8\" and \"fd00::/8\"",
+             as in \"10.0.0.0/8\" and \"fd00::/8\", and a port from 1 to 65535 if only that is \
+             meant, as in \"10.0.0.0/8:514\" and \"[fd00::/8]:514\"",
             "3:20: deny must be a list of networks, as in [\"10.0.0.0/8\"], found an integer",
             "4:9: guard = \"tenant\" is unknown; did you mean \"tenants\"? allowed: tenants, all",
             "5:16: nameservers = \"10.0.0.53\" is no address; allowed: IP:port, as in \

@@ -132,12 +132,12 @@ fn every_key_of_the_process_reaches_its_field() {
     );
     assert_eq!(config.durability, Durability::Disk);
     assert_eq!(config.parked, Parked { max: 16 << 20, age: Duration::from_secs(2 * 86_400) });
-    let cidr = |text| Cidr::parse(text).unwrap();
+    let endpoints = |text| Endpoints::parse(text).unwrap();
     assert_eq!(
         config.network,
         Network {
-            allow: vec![cidr("127.0.0.1/32"), cidr("fd00::/8")],
-            deny: vec![cidr("10.0.0.0/8")],
+            allow: vec![endpoints("127.0.0.1"), endpoints("[fd00::/8]:6514")],
+            deny: vec![endpoints("10.0.0.0/8")],
             guard: Guard::All,
             nameservers: ["10.0.0.53:53", "[::1]:5353"].map(|text| text.parse().unwrap()).into(),
         }

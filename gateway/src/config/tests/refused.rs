@@ -336,11 +336,44 @@ fn secrets_come_from_the_environment_and_never_show() {
     check_line(
         "[[route]]\nname = 'r'",
         "url = 'syslog://${env:AUTH_KEY}'",
-        "7: url holds ${env:…}, which only secrets may; allowed there: auth_key, \
-         password, token, tokens",
+        "7: url holds ${env:…}, which only secrets may; allowed there: auth_key, password, \
+         token, tokens, and the credentials of http and https destinations",
     );
     let config = valid("[control]\nauth_key = '${env:AUTH_KEY}'");
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn credentials_of_destinations_come_from_the_environment_and_from_nowhere_else_in_a_url() {
+    let parse = |url: &str, value: &str| {
+        let text = format!("[[route]]\nname = 'r'\nurl = '{url}'");
+        let env = |name: &str| (name == "KEY").then(|| value.to_owned());
+        Config::parse(&text, "logboom.toml", &env)
+    };
+    // Whatever is in it, it is the password and nothing else.
+    for value in ["hunter2", "a:b@c/d?e#f%41 ü", "${env:KEY}"] {
+        let config = parse("https://me:${env:KEY}@a.example:8443/x?y=@z", value).unwrap();
+        let DestinationKind::Http(http) = &config.routes[0].destination.kind else { panic!() };
+        let credentials = http.credentials.as_ref().unwrap();
+        assert_eq!((&*credentials.user, credentials.password.expose()), ("me", value));
+        assert_eq!((&*http.host, http.port, &*http.path_and_query), ("a.example", 8443, "/x?y=@z"));
+        assert!(!format!("{config:?}").contains(value));
+    }
+    let config = parse("http://${env:KEY}@a.example", "token").unwrap();
+    let DestinationKind::Http(http) = &config.routes[0].destination.kind else { panic!() };
+    assert_eq!(http.credentials.as_ref().unwrap().user, "token");
+    for (url, problem) in [
+        ("https://me:${env:OTHER}@a.example", "url needs the environment variable OTHER"),
+        ("https://me:${env:@a.example", "url has a reference that cannot be read"),
+        ("https://${env:KEY}/x", "url holds ${env:…}, which only secrets may"),
+        ("https://a.example/${env:KEY}@x", "url holds ${env:…}, which only secrets may"),
+        ("https://me@a.example/${env:KEY}", "url holds ${env:…}, which only secrets may"),
+        ("https://me:${env:KEY}@${env:KEY}", "url holds ${env:…}, which only secrets may"),
+        ("relp://me:${env:KEY}@a.example", "url holds ${env:…}, which only secrets may"),
+    ] {
+        let problems = parse(url, "hunter2").unwrap_err().to_string();
+        assert!(problems.contains(problem) && !problems.contains("hunter2"), "{url}: {problems}");
+    }
 }
 
 #[test]

@@ -161,6 +161,9 @@ fn arbitrary_text_never_panics() {
         if let Ok(network) = Cidr::parse(&text) {
             assert_eq!(Cidr::parse(&network.to_string()), Ok(network));
         }
+        if let Ok(endpoints) = Endpoints::parse(&text) {
+            assert_eq!(Endpoints::parse(&endpoints.to_string()), Ok(endpoints));
+        }
         let read_back = AppTemplate::parse(&text).map(|template| template.parts().len());
         assert!(read_back.is_err() || !text.is_empty());
     }

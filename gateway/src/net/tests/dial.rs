@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::support::{PATIENCE, assert_echoes, echo, name_server, network, told};
-use crate::net::{DialError, Endpoint, Limits, Network, Policy, Resolver, Rule, dial};
+use crate::net::{Cidr, DialError, Endpoint, Limits, Network, Policy, Resolver, Rule, dial};
 
 fn endpoint(host: &str, port: u16, guarded: bool) -> Endpoint {
     Endpoint { host: host.to_owned(), port, tls: None, guarded }
@@ -97,7 +97,7 @@ async fn no_spelling_of_a_forbidden_address_is_connected_to() {
 async fn the_own_control_port_is_forbidden_even_where_loopback_is_allowed() {
     let trap = Trap::at("127.0.0.1:0").await;
     let own = trap.0.local_addr().unwrap();
-    let allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let allow = vec!["127.0.0.0/8".parse::<Cidr>().unwrap().into()];
     let network = Network { policy: Policy::new(allow, vec![], vec![own]), ..Network::default() };
     for host in ["127.0.0.1", "localhost", "0.0.0.0", "::ffff:127.0.0.1"] {
         let error = dial(&network, &endpoint(host, own.port(), true)).await.unwrap_err();
@@ -132,7 +132,7 @@ async fn guarded_network(
 ) -> (Network, Trap, TcpListener) {
     let trap = Trap::at("127.0.0.1:0").await;
     let open = TcpListener::bind((ALLOWED, trap.port())).await.unwrap();
-    let allow = vec![ALLOWED.to_string().parse().unwrap()];
+    let allow = vec![ALLOWED.to_string().parse::<Cidr>().unwrap().into()];
     let resolver = Resolver::Servers(vec![name_server(answer).await]);
     let policy = Policy::new(allow, Vec::new(), Vec::new());
     (Network { policy, resolver, ..Network::default() }, trap, open)

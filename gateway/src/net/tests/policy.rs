@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
 
-use crate::net::{Cidr, Policy, Rule};
+use crate::net::{Cidr, Endpoints, Policy, Rule};
 
-fn cidrs(texts: &[&str]) -> Vec<Cidr> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+fn cidrs(texts: &[&str]) -> Vec<Endpoints> {
+    texts.iter().map(|text| text.parse::<Cidr>().unwrap().into()).collect()
 }
 
 fn rule(policy: &Policy, ip: &str) -> Option<String> {
@@ -136,6 +136,30 @@ fn allow_beats_the_rules_and_deny_beats_allow() {
     assert_eq!(rule(&policy, "8.8.8.8").as_deref(), Some("denied by the operator: 8.8.8.0/24"));
     assert_eq!(rule(&policy, "127.0.0.2").as_deref(), Some("loopback"));
     assert_eq!(rule(&policy, "192.168.0.1").as_deref(), Some("private"));
+}
+
+#[test]
+fn a_port_may_be_allowed_or_denied_alone() {
+    let at = |text: &str, port| Endpoints { network: text.parse().unwrap(), port: Some(port) };
+    let allow = vec![at("10.0.0.0/8", 6514), at("fd00::/8", 443)];
+    let deny = vec![at("8.8.8.0/24", 25), at("2001:db9::/32", 25)];
+    let policy = Policy::new(allow, deny, Vec::new());
+    for (address, expected) in [
+        ("10.0.0.1:6514", None),
+        ("10.0.0.1:6515", Some("private")),
+        ("[::ffff:10.0.0.1]:6514", None),
+        ("[fd00::1]:443", None),
+        ("[fd00::1]:6514", Some("private")),
+        ("8.8.8.8:53", None),
+        ("8.8.8.8:25", Some("denied by the operator: 8.8.8.0/24:25")),
+        ("[64:ff9b::8.8.8.8]:25", Some("denied by the operator: 8.8.8.0/24:25")),
+        ("[2001:db9::1]:25", Some("denied by the operator: [2001:db9::/32]:25")),
+        ("[2001:db9::1]:26", None),
+    ] {
+        let found = policy.check(address.parse().unwrap()).err();
+        let rule = found.map(|forbidden| forbidden.rule.to_string());
+        assert_eq!(rule.as_deref(), expected, "{address}");
+    }
 }
 
 /// Teredo has two addresses in it; that one of them is allowed must not open the other.
@@ -326,6 +350,7 @@ proptest! {
             Err(crate::net::CidrError::HostBits { meant, .. }) => meant,
             other => other.unwrap(),
         };
+        let deny = Endpoints::from(deny);
         let policy = Policy::new(everything.clone(), vec![deny], Vec::new());
         let found = policy.check(SocketAddr::new(ip, 514)).unwrap_err();
         prop_assert_eq!(found.rule, Rule::Denied(deny));
