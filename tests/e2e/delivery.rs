@@ -304,7 +304,11 @@ fn metrics_tell_what_waits_for_a_destination_that_is_down_and_that_nothing_does_
     assert!(both >= first + 10.0 * BYTES, "{first} bytes, then {both}");
     assert_eq!([down("connections"), down("connects_total")], [0.0, 0.0]);
     assert_eq!(down("records_in_flight"), 20.0);
-    let failed = gateway.ledger().failures("syslog+tcp");
+    let ledger = gateway.ledger();
+    let (breaker, oldest) = ledger.standing("syslog+tcp");
+    assert!(["open", "half_open"].contains(&breaker) && oldest >= age, "{breaker} {oldest}");
+    assert_eq!(ledger.standing("file:"), ("closed", 0.0));
+    let failed = ledger.failures("syslog+tcp");
     assert!(failed >= 3 && down("attempts_total") >= failed as f64, "{failed} attempts");
     let wells = ["breaker_open", "oldest_seconds", "queue_bytes", "records_in_flight"];
     wait_until("the other one to have all", || well("records_delivered_total") == 20.0);
@@ -321,7 +325,9 @@ fn metrics_tell_what_waits_for_a_destination_that_is_down_and_that_nothing_does_
         sent += 1;
         down("breaker_open") < 0.5
     });
-    gateway.settle("tcp", sent as u64);
+    let ledger = gateway.settle("tcp", sent as u64);
+    assert_eq!(ledger.standing("syslog+tcp"), ("closed", 0.0));
+    assert!(gateway.words().contains("back again"), "{}", gateway.words());
     assert_eq!(wells.map(down), [0.0; 4], "{wells:?}");
     assert_eq!([down("connections"), down("connects_total")], [1.0, 1.0]);
     stream.shutdown(Shutdown::Both).expect("shut down");

@@ -71,6 +71,21 @@ impl Ledger {
         attempts.filter(|(outcome, _)| *outcome != "ok").filter_map(|(_, n)| n.as_u64()).sum()
     }
 
+    /// The breaker of the one destination whose canonical URL contains `part`, and the age of its oldest
+    /// record in seconds.
+    ///
+    /// # Panics
+    /// When not exactly one does, or it does not say.
+    #[must_use]
+    pub fn standing(&self, part: &str) -> (&str, f64) {
+        let all = entries(&self.value["destinations"]).filter(|(url, _)| url.contains(part));
+        let [(_, book)] = all.collect::<Vec<_>>()[..] else {
+            panic!("not one destination with {part:?}: {self:?}")
+        };
+        let standing = book["breaker"].as_str().zip(book["oldest_seconds"].as_f64());
+        standing.unwrap_or_else(|| panic!("where {part} stands: {self:?}"))
+    }
+
     /// True when nothing is on its way any more.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {

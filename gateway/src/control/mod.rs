@@ -226,8 +226,21 @@ async fn destinations(State(control): State<Arc<Control>>) -> Response {
     .await
 }
 
+/// The books, and where each destination stands.
 async fn ledger(State(control): State<Arc<Control>>) -> Response {
-    aside(control, |control| Json(control.exposition.ledger.to_json())).await
+    aside(control, |control| {
+        let mut ledger = control.exposition.ledger.to_json();
+        let mut books = ledger.get_mut("destinations").and_then(Value::as_object_mut);
+        for stands in control.gateway.destinations() {
+            let book = books.as_mut().and_then(|books| books.get_mut(&stands.destination));
+            if let Some(book) = book.and_then(Value::as_object_mut) {
+                book.insert("breaker".into(), stands.breaker.into());
+                book.insert("oldest_seconds".into(), stands.oldest.as_secs_f64().into());
+            }
+        }
+        Json(ledger)
+    })
+    .await
 }
 
 async fn guests(State(control): State<Arc<Control>>) -> Json<Value> {

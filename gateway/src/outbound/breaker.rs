@@ -65,6 +65,8 @@ struct State {
     until: Instant,
     /// When the destination last asked to be left alone.
     asked: Option<Instant>,
+    /// Since when it has not been closed.
+    opened: Option<Instant>,
     is_probing: bool,
 }
 
@@ -91,6 +93,7 @@ impl Breaker {
             failures: 0,
             until: Instant::now(),
             asked: None,
+            opened: None,
             is_probing: false,
         };
         Self { state: Mutex::new(state), changed: Notify::new() }
@@ -138,16 +141,22 @@ impl Breaker {
         if retry_after.is_some() {
             state.asked = Some(now);
         }
+        if state.failures >= OPEN_AFTER {
+            state.opened.get_or_insert(now);
+        }
         wait
     }
 
     /// Notes a success of an attempt that was admitted then. One from before the destination asked to be
-    /// left alone takes nothing of that back.
-    pub(super) fn succeeded(&self, admitted: Instant) {
+    /// left alone takes nothing of that back. Says for how long the breaker was open, if it was.
+    pub(super) fn succeeded(&self, admitted: Instant) -> Option<Duration> {
         let mut state = self.lock();
-        if state.failures > 0 && state.asked.is_none_or(|asked| admitted > asked) {
-            self.reset(&mut state);
+        if state.failures == 0 || state.asked.is_some_and(|asked| admitted <= asked) {
+            return None;
         }
+        let opened = state.opened.take();
+        self.reset(&mut state);
+        opened.map(|opened| opened.elapsed())
     }
 
     /// Whatever made the attempts fail may be mended.
@@ -156,7 +165,7 @@ impl Breaker {
     }
 
     fn reset(&self, state: &mut State) {
-        (state.failures, state.asked) = (0, None);
+        (state.failures, state.asked, state.opened) = (0, None, None);
         state.until = Instant::now();
         state.backoff.reset();
         self.changed.notify_waiters();
@@ -244,8 +253,14 @@ mod tests {
         breaker.succeeded(earlier);
         drop(breaker.admit().await);
         assert!(earlier.elapsed() > Duration::from_secs(60));
-        breaker.succeeded(Instant::now());
+        assert_eq!(breaker.succeeded(Instant::now()), None, "it was never open");
         assert_eq!(breaker.lock().failures, 0);
+        for _ in 0..OPEN_AFTER {
+            breaker.failed(Some(Duration::from_secs(60)));
+        }
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(breaker.succeeded(Instant::now()), Some(Duration::from_secs(90)));
+        assert_eq!(breaker.succeeded(Instant::now()), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 const CONNECT_EVERY: Duration = Duration::from_millis(50);
 /// A buffer that has grown beyond this is not kept.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
+/// Nor beyond this, where so many sends in a row had need of little of it.
+const BUFFER_CALM_BYTES: usize = 64 << 10;
+const SMALL_MOST: u32 = 1000;
 /// Bytes taken from the line at a time.
 const TAKE_BYTES: usize = 512 << 10;
 
@@ -29,6 +32,7 @@ pub(super) async fn run(destination: Arc<Destination>, line: LineKey) {
         hand: Hand::default(),
         progress: Progress::default(),
         out: Vec::new(),
+        small: 0,
         admitted: tokio::time::Instant::now(),
         is_handing_over: false,
         idle_since: None,
@@ -51,6 +55,8 @@ struct Worker {
     progress: Progress,
     /// Encoded records, reused.
     out: Vec<u8>,
+    /// How often in a row little of it was used.
+    small: u32,
     /// When the last attempt was admitted.
     admitted: tokio::time::Instant,
     /// The line waits for this connection to end.
@@ -108,7 +114,10 @@ impl Worker {
     /// Waits for work, for settlement, or for the end of the connection. False when there is nothing
     /// to do and the line is left.
     async fn wait(&mut self, work: tokio::sync::futures::Notified<'_>) -> bool {
-        if self.out.capacity() > BUFFER_KEPT_BYTES {
+        let is_small = self.out.len() < self.out.capacity() / 8;
+        self.small = if is_small { self.small.saturating_add(1) } else { 0 };
+        let most = if self.small > SMALL_MOST { BUFFER_CALM_BYTES } else { BUFFER_KEPT_BYTES };
+        if self.out.capacity() > most {
             self.out = Vec::new();
         }
         let may_connect = self.may_connect();
@@ -219,7 +228,11 @@ impl Worker {
             }
             // Who refuses records is there as much as who takes them.
             if outcome != Outcome::TooLarge && self.is_good() {
-                destination.breaker.succeeded(self.admitted);
+                let was_down = destination.breaker.succeeded(self.admitted);
+                if let Some(was_down) = was_down {
+                    let name = destination.name();
+                    tracing::info!(destination = name, ?was_down, "back again");
+                }
             }
             let settled = records;
             while records > 0 && !self.hand.is_empty() {
