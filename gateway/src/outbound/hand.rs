@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use logboom_record::Record;
 
 use super::entry::{FNV_START, fnv};
-use super::queue::Item;
+use super::queue::{Item, give_back};
 
 /// How the way of a record to its destination ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,6 +199,7 @@ impl Hand {
         }
         self.done = 0;
         let item = self.items.pop_front()?;
+        give_back(&mut self.items);
         self.bytes -= item.bytes();
         Some(item)
     }

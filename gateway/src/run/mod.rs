@@ -365,6 +365,8 @@ impl Gateway {
         // What is left by then is to be written down.
         let writing = (self.standing.shutdown / 10).min(WRITING);
         let deadline = tokio::time::Instant::now() + self.standing.shutdown - writing;
+        // A disk that hangs must not keep the process.
+        let last = deadline + writing + SPOOL_GRACE;
         self.is_ready.store(false, Ordering::Relaxed);
         self.replays.stop().await;
         let mut force = self.force.lock().await;
@@ -382,7 +384,7 @@ impl Gateway {
             destinations.iter().for_each(|destination| destination.stop_blocking());
             if tokio::time::timeout(writing, &mut task).await.is_err() {
                 self.give_up.send(true).unwrap_or_default();
-                drop(task.await);
+                drop(tokio::time::timeout_at(last, task).await);
             }
         }
         drop(force);
@@ -399,21 +401,25 @@ impl Gateway {
             book.in_pipeline.leave(left);
         }
         if let Some(marked) = &self.standing.outbound.marked {
-            let last = marked.finish(&self.standing.ingest.marks);
-            if tokio::time::timeout(SPOOL_GRACE, last).await.is_err() {
+            let summary = marked.finish(&self.standing.ingest.marks);
+            if tokio::time::timeout_at(last, summary).await.is_err() {
                 tracing::error!("what senders call their batches could not be written in time");
             }
         }
         if let Some(spool) = self.standing.outbound.spool.clone() {
-            // A disk that hangs must not keep the process.
+            let stats = spool.clone();
             let closing = tokio::task::spawn_blocking(move || spool.close());
-            if tokio::time::timeout(SPOOL_GRACE, closing).await.is_err() {
-                tracing::error!("the spool could not be closed in time");
+            if tokio::time::timeout_at(last, closing).await.is_err() {
+                let bytes = stats.stats().unsynced_bytes;
+                tracing::error!(
+                    bytes,
+                    "the spool could not be closed in time: what its disk has not taken is lost"
+                );
             }
         }
         let replays = Arc::clone(&self.replays);
         let finishing = tokio::task::spawn_blocking(move || replays.finish());
-        if tokio::time::timeout(SPOOL_GRACE, finishing).await.is_err() {
+        if tokio::time::timeout_at(last, finishing).await.is_err() {
             tracing::error!("replayed records could not be taken out of the park in time");
         }
         self.stop_control.send(true).unwrap_or_default();

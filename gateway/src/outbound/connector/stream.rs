@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{CHUNK_BYTES, Failure};
 use crate::net::{Silence, Stream};
 use crate::outbound::hand::{Hand, Outcome, Progress};
+use crate::outbound::queue::give_back;
 
 /// How often to ask the kernel what was acknowledged, at first and at last.
 const ASK_FIRST: Duration = Duration::from_millis(1);
@@ -117,6 +118,7 @@ impl StreamConnector {
             self.stream.acknowledged().unwrap_or_else(|_| self.stream.handed_to_kernel());
         let settled = self.ends.partition_point(|end| *end <= acknowledged);
         self.ends.drain(..settled);
+        give_back(&mut self.ends);
         progress.settle(settled, Outcome::Delivered);
     }
 

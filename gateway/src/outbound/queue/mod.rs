@@ -289,6 +289,7 @@ impl Queue {
             let Some(line) = inner.lines.get_mut(key.number) else { return Popped::Closed };
             match line.entries.pop_front() {
                 Some(Entry::Item(item)) => {
+                    give_back(&mut line.entries);
                     line.popped = item.sequence;
                     line.hand.push_back((item.sequence, item.received()));
                     return Popped::Item(item);
@@ -434,6 +435,14 @@ impl Queue {
     }
 }
 
+/// Gives most of a queue's memory back that it had need of and has no more.
+pub(super) fn give_back<T>(queue: &mut VecDeque<T>) {
+    const KEPT: usize = 512;
+    if queue.capacity() > KEPT && queue.len() < queue.capacity() / 8 {
+        queue.shrink_to(queue.capacity() / 4);
+    }
+}
+
 impl Line {
     fn new(id: u64) -> Self {
         let (entries, hand, idle_since) = (VecDeque::new(), VecDeque::new(), Instant::now());
@@ -452,6 +461,7 @@ impl Line {
         while self.hand.front().is_some_and(|(sequence, _)| *sequence <= self.finished) {
             self.hand.pop_front();
         }
+        give_back(&mut self.hand);
         self.idle_since = Instant::now();
     }
 
