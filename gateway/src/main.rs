@@ -219,7 +219,7 @@ fn run_gateway(path: Option<&Path>) -> Ended {
 }
 
 /// Gives back the memory that this thread has and does not use, now and then: of what other threads free the
-/// allocator takes no note before it is asked for as much again (ADR 0012).
+/// allocator takes no note before it is asked for as much again (ADR 0014).
 fn collect() {
     const EVERY: Duration = Duration::from_secs(1);
     thread_local! {

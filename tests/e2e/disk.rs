@@ -76,9 +76,12 @@ fn a_full_disk_stops_acknowledgements_and_nothing_else() {
     let stopped_at = wait_standstill(&producer);
     let ledger = gateway.ledger();
     assert_eq!(ledger.destination("syslog+tcp", "dropped"), 0, "{ledger:?}");
+    let health = || ["/readyz", "/healthz"].map(|path| gateway.get(path).0);
+    assert_eq!(health(), [503; 2]);
     // Draining goes on, which makes room, and it goes on by itself.
     stage.collector.resume();
     wait_until("acknowledgements again", || producer.acknowledged() > stopped_at + 10_000);
+    wait_until("good health", || health() == [200; 2]);
     let verdict = stage.finish(producer, gateway);
     assert!(verdict.is_kept(), "{verdict}");
     eprintln!("full after {stopped_at} records; {verdict}");

@@ -1,6 +1,7 @@
 //! HTTP destinations: behind nginx with TLS, and receivers that answer in odd ways.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use flate2::read::GzDecoder;
 use logboom_tests::zoo::{Behaviour, Cage, Keeper, Pace};
 use logboom_tests::{Certificates, Gateway, PeerKind, Scratch, free_port, is_missing, wait_until};
 
-use crate::destinations::{MESSAGES, messages, relay_with};
+use crate::destinations::{MESSAGES, compare, messages, relay_with};
 use crate::peers::https;
 use crate::tls::keys;
 
@@ -25,12 +26,18 @@ fn a_receiver_behind_nginx_gets_all_in_both_versions_of_http() {
         let (scratch, port) = (Scratch::new("to-nginx"), free_port());
         let all = Certificates::new(&scratch);
         let receiver = Cage::new(Behaviour::HttpHealthy);
+        receiver.keep();
         let nginx = https(&scratch, port, &receiver);
         let url = format!("https://localhost:{port}/logs?http={version}");
         let keys = keys(&all.ca, Some(&all.client));
         relay_with(&Scratch::new("https-gateway"), &url, &keys, &messages());
         assert_eq!(receiver.records(), MESSAGES as u64, "HTTP {version}");
         nginx.shutdown();
+        let kept = receiver.take_kept().into_iter().map(|(_, record)| record);
+        let lines =
+            kept.map(|record| [record.strip_suffix(b"\n").unwrap_or(&record), b"\n"].concat());
+        fs::write(scratch.join("kept.log"), lines.collect::<Vec<_>>().concat()).expect("written");
+        compare(&scratch, "kept.log", &messages());
         let log = String::from_utf8_lossy(&scratch.read("access.log")).into_owned();
         assert!(
             log.contains(&format!("HTTP/{}\" 204", if version == "2" { "2.0" } else { "1.1" })),

@@ -1,6 +1,6 @@
 //! What the spool knows of a destination: what it holds, from where it lags.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use crate::{Totals, Waiting};
@@ -18,6 +18,8 @@ pub(crate) struct Destination {
     /// What was shed between two held entries, or behind the last: the last sequence, all of it.
     shed: VecDeque<(u64, Totals)>,
     pub(crate) lag: Option<Lag>,
+    /// Of entries that lag as a whole and were held before: what of their records is not finished.
+    partly: BTreeMap<u64, u32>,
     /// One past the last entry it wanted, or a little more after a restart.
     pub(crate) wanted: u64,
     /// The cursor on disk is behind.
@@ -72,6 +74,7 @@ impl Destination {
             held_waiting: Totals::default(),
             shed: VecDeque::new(),
             lag: None,
+            partly: BTreeMap::new(),
             wanted: 0,
             is_changed: false,
             slot: (u64::MAX, 0),
@@ -99,6 +102,7 @@ impl Destination {
         if let Some(lag) = &mut self.lag {
             lag.position = sequence + 1;
             lag.totals = lag.totals.less(totals);
+            self.partly.remove(&sequence);
         }
     }
 
@@ -139,7 +143,13 @@ impl Destination {
     pub(crate) fn unfinished(&self, sequence: u64, wanted: Totals) -> Totals {
         match self.held_at(sequence).and_then(|at| self.held.get(at)) {
             Some(held) if held.left > 0 => Totals::of(held.left, held.bytes),
-            None if self.lag.is_some_and(|lag| lag.position <= sequence) => wanted,
+            None if self.lag.is_some_and(|lag| lag.position <= sequence) => {
+                match self.partly.get(&sequence) {
+                    Some(0) => Totals::default(),
+                    Some(left) => Totals { records: u64::from(*left), ..wanted },
+                    None => wanted,
+                }
+            }
             Some(_) | None => Totals::default(),
         }
     }
@@ -198,7 +208,12 @@ impl Destination {
     pub(crate) fn relinquish(&mut self) {
         let Some(first) = self.held.front().map(|first| first.sequence) else { return };
         let mut totals = self.lag.map(|lag| lag.totals).unwrap_or_default();
-        self.held.drain(..).for_each(|held| totals.add(Totals::of(held.records, held.bytes)));
+        for held in self.held.drain(..) {
+            totals.add(Totals::of(held.records, held.bytes));
+            if held.left < held.records {
+                self.partly.insert(held.sequence, held.left);
+            }
+        }
         self.shed.drain(..).for_each(|(_, shed)| totals.add(shed));
         self.held_waiting = Totals::default();
         self.lag = Some(Lag { position: first, totals });

@@ -52,12 +52,17 @@ impl Observer for Losses {
     }
 
     fn unwritten(&self, destination: DestinationId, records: u64, bytes: u64) {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has no book is the gateway's own.
+        let Some(book) = books.get(&destination) else { return };
+        // What it was done with in the mean time is no loss.
+        let records = records.min(book.spooled.get());
         tracing::error!(
             records,
             bytes,
             "the spool was closed and its disk did not take all: these records are lost"
         );
-        self.enter(destination, DropReason::SpoolFull, records);
+        book.lose_spooled(DropReason::SpoolFull, usize::try_from(records).unwrap_or(usize::MAX));
     }
 
     fn damaged(&self, damage: &Damage) {

@@ -384,7 +384,9 @@ impl Gateway {
             destinations.iter().for_each(|destination| destination.stop_blocking());
             if tokio::time::timeout(writing, &mut task).await.is_err() {
                 self.give_up.send(true).unwrap_or_default();
-                drop(tokio::time::timeout_at(last, task).await);
+                if tokio::time::timeout_at(last, &mut task).await.is_err() {
+                    task.abort();
+                }
             }
         }
         drop(force);
@@ -392,7 +394,7 @@ impl Gateway {
             .into_iter()
             .map(|destination| tokio::spawn(async move { destination.shutdown(deadline).await }));
         for task in all.collect::<Vec<_>>() {
-            drop(task.await);
+            drop(tokio::time::timeout_at(last, task).await);
         }
         self.standing.retired(deadline).await;
         for book in &*self.ledger.sources() {
@@ -402,14 +404,15 @@ impl Gateway {
         }
         if let Some(marked) = &self.standing.outbound.marked {
             let summary = marked.finish(&self.standing.ingest.marks);
-            if tokio::time::timeout_at(last, summary).await.is_err() {
-                tracing::error!("what senders call their batches could not be written in time");
+            // If it is not written by then, it is when the spool is closed.
+            if tokio::time::timeout(WRITING, summary).await.is_err() {
+                tracing::warn!("what senders call their batches is not written yet");
             }
         }
         if let Some(spool) = self.standing.outbound.spool.clone() {
             let stats = spool.clone();
             let closing = tokio::task::spawn_blocking(move || spool.close());
-            if tokio::time::timeout_at(last, closing).await.is_err() {
+            if tokio::time::timeout(SPOOL_GRACE, closing).await.is_err() {
                 let bytes = stats.stats().unsynced_bytes;
                 tracing::error!(
                     bytes,
@@ -419,7 +422,7 @@ impl Gateway {
         }
         let replays = Arc::clone(&self.replays);
         let finishing = tokio::task::spawn_blocking(move || replays.finish());
-        if tokio::time::timeout_at(last, finishing).await.is_err() {
+        if tokio::time::timeout(WRITING, finishing).await.is_err() {
             tracing::error!("replayed records could not be taken out of the park in time");
         }
         self.stop_control.send(true).unwrap_or_default();

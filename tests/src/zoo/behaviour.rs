@@ -97,6 +97,7 @@ pub(super) fn http(wire: &mut dyn Wire, behaviour: Behaviour, books: &Books) -> 
                 let mut rest = &*body;
                 let mut record = Vec::new();
                 while frame(&mut rest, &mut record)? {
+                    books.keep("", &record);
                     note(books, &record);
                 }
                 write!(wire, "HTTP/1.1 204 No Content\r\n\r\n")?;

@@ -292,6 +292,11 @@ fn cursors_alone_do_not_make_a_segment_longer_than_it_may_be() {
 
 #[test]
 fn what_could_not_be_written_when_it_was_closed_is_told_exactly() {
+    could_not_be_written(false);
+    could_not_be_written(true);
+}
+
+fn could_not_be_written(is_relinquished: bool) {
     let mut spool = Stepped::open(&Sim::new(45), small());
     let (a, b) = (spool.shared.destination("a"), spool.shared.destination("b"));
     spool.append(b"written", &[want(a, 9, true)], None).unwrap();
@@ -304,6 +309,10 @@ fn what_could_not_be_written_when_it_was_closed_is_told_exactly() {
     spool.shared.done(a, done.sequence, 2);
     spool.append(b"lags", &[want(b, 4, false)], None).unwrap();
     spool.append(b"both", &[want(a, 1, true), want(b, 1, true)], None).unwrap();
+    if is_relinquished {
+        spool.shared.relinquish(a);
+        spool.shared.relinquish(b);
+    }
     spool.close();
     assert_eq!(*told.unwritten.lock().unwrap(), [(a, 2 + 1, 40), (b, 4 + 1, 50)]);
     sim.break_at(0, None);
